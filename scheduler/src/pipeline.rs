@@ -1,0 +1,175 @@
+//! Receives ticks, holds the shard by heartbeats while it is worked on, deletes the tick.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use delayq_core::clock::Clock;
+use delayq_core::error::ErrorClass;
+use delayq_core::ports::{BatchStore, DelayQueue, HealthReport, ShardState, Tick, TickQueue};
+use delayq_delivery::queue::QueueSender;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::closing::{Closer, Outcome};
+use crate::config::SchedulerSettings;
+use crate::metrics as names;
+use crate::ticks::TickSender;
+
+/// What the scheduler needs.
+pub struct SchedulerPorts {
+    /// Table of batches.
+    pub store: Arc<dyn BatchStore>,
+    /// State rows.
+    pub shards: Arc<dyn ShardState>,
+    /// Tick queue.
+    pub ticks: Arc<dyn TickQueue>,
+    /// Queues.
+    pub queue: Arc<dyn DelayQueue>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Health.
+    pub health: Arc<dyn HealthReport>,
+}
+
+/// Long poll of the first call: whether the tick queue answers is known soon.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Wait after the tick queue failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until `stop`; work under way ends after its current page.
+pub async fn run(settings: SchedulerSettings, ports: SchedulerPorts, stop: CancellationToken) {
+    let sender = Arc::new(QueueSender::new(
+        ports.queue.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.queue,
+    ));
+    let tick_sender = TickSender {
+        shards: ports.shards.clone(),
+        ticks: ports.ticks.clone(),
+        clock: ports.clock.clone(),
+        health: ports.health.clone(),
+        tick: settings.tick,
+        times: settings.times,
+    };
+    let closer = Arc::new(Closer {
+        store: ports.store,
+        shards: ports.shards,
+        sender,
+        queue: ports.queue,
+        clock: ports.clock,
+        health: ports.health.clone(),
+        settings: settings.clone(),
+    });
+    let mut tasks = JoinSet::new();
+    let sender_stop = stop.clone();
+    tasks.spawn(async move { tick_sender.run(sender_stop).await });
+    for _ in 0..settings.workers.max(1) {
+        let worker = Worker {
+            closer: closer.clone(),
+            ticks: ports.ticks.clone(),
+            health: ports.health.clone(),
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move { worker.run(stop).await });
+    }
+    let limit = async {
+        stop.cancelled().await;
+        tracing::info!("scheduler stops: the pages under way are finished");
+        tokio::time::sleep(settings.stop_timeout).await;
+    };
+    tokio::pin!(limit);
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                None => return,
+                Some(Ok(())) => {}
+                Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Some(Err(_)) => {}
+            },
+            () = &mut limit => {
+                tracing::error!("scheduler stops with a page under way: it is sent again by the next holder");
+                return;
+            }
+        }
+    }
+}
+
+struct Worker {
+    closer: Arc<Closer>,
+    ticks: Arc<dyn TickQueue>,
+    health: Arc<dyn HealthReport>,
+}
+
+impl Worker {
+    async fn run(&self, stop: CancellationToken) {
+        let settings = &self.closer.settings;
+        let silent_limit = settings.work_limit + settings.lease + Duration::from_secs(60);
+        let mut wait = FIRST_WAIT.min(settings.wait);
+        while !stop.is_cancelled() {
+            self.health.beat("scheduler worker", silent_limit);
+            // A receive under way is waited for when stopping: dropped, its tick would stay locked for a lease.
+            match self.ticks.receive(wait, settings.lease).await {
+                Ok(Some(tick)) => {
+                    self.health.report("tick queue", Ok(()));
+                    self.work(&tick, &stop).await;
+                }
+                Ok(None) => {
+                    wait = settings.wait;
+                    self.health.report("tick queue", Ok(()));
+                }
+                Err(error) => {
+                    self.health.report("tick queue", Err(error.to_string()));
+                    tokio::select! {
+                        () = tokio::time::sleep(RETRY) => {}
+                        () = stop.cancelled() => return,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn work(&self, tick: &Tick, stop: &CancellationToken) {
+        let outcome = tokio::select! {
+            outcome = self.closer.bring_up_to_date(tick.shard, stop) => outcome,
+            () = self.hold(tick) => {
+                metrics::counter!(names::LEASES_LOST).increment(1);
+                tracing::warn!(shard = tick.shard.0, "lease lost: another scheduler may hold the shard");
+                Outcome::Lost
+            }
+        };
+        let label = match outcome {
+            Outcome::UpToDate => "up-to-date",
+            Outcome::Limit => "limit",
+            Outcome::Stopped => "stopped",
+            Outcome::Lost => "lost",
+            Outcome::NoRow => "no-row",
+        };
+        metrics::counter!(names::TICKS, "outcome" => label).increment(1);
+        if outcome == Outcome::Lost {
+            return;
+        }
+        if let Err(error) = self.ticks.delete(tick).await {
+            tracing::warn!(shard = tick.shard.0, %error, "tick not deleted: its shard is free again when the lease ends");
+        }
+    }
+
+    /// Prolongs the lease; returns when it is lost, or may be.
+    async fn hold(&self, tick: &Tick) {
+        let lease = self.closer.settings.lease;
+        let mut held_until = Instant::now() + lease;
+        loop {
+            tokio::time::sleep(self.closer.heartbeat()).await;
+            let asked = Instant::now();
+            match self.ticks.extend(tick, lease).await {
+                Ok(()) => held_until = asked + lease,
+                Err(error) if error.class == ErrorClass::Conflict => return,
+                Err(error) => tracing::warn!(shard = tick.shard.0, %error, "heartbeat failed"),
+            }
+            if Instant::now() >= held_until {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! DynamoDB attributes, written and read.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+/// A row as DynamoDB gives it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// A text attribute.
+pub(crate) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A number attribute.
+pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// Reads a text attribute; `Err` says what is wrong.
+pub(crate) fn read_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, String> {
+    match item.get(name) {
+        Some(AttributeValue::S(value)) => Ok(value),
+        Some(_) => Err(format!("attribute `{name}` is no text")),
+        None => Err(format!("attribute `{name}` is missing")),
+    }
+}
+
+/// Reads a number attribute; `Err` says what is wrong.
+pub(crate) fn read_number<T: std::str::FromStr>(item: &Item, name: &str) -> Result<T, String> {
+    match item.get(name) {
+        Some(AttributeValue::N(value)) => value
+            .parse()
+            .map_err(|_| format!("attribute `{name}` is out of range: {value}")),
+        Some(_) => Err(format!("attribute `{name}` is no number")),
+        None => Err(format!("attribute `{name}` is missing")),
+    }
+}

@@ -1,0 +1,32 @@
+//! SQS and DynamoDB behind the ports of `delayq-core`: what AWS calls errors, limits and outcomes ends here.
+//!
+//! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
+//! - `errors`: one place that says what a failed call means.
+//! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`]: the tables.
+//! - [`names`], [`provision`]: what the queues and tables are called, and how they come to be.
+//!
+//! Nothing here retries: the callers know what is still worth sending, and with which delay.
+
+mod attributes;
+pub mod connect;
+pub mod dynamo_batches;
+pub mod dynamo_shards;
+mod errors;
+pub mod metrics;
+pub mod names;
+pub mod provision;
+mod provision_queues;
+mod provision_tables;
+pub mod skew;
+mod sqs_calls;
+pub mod sqs_delay_queue;
+pub mod sqs_ticks;
+
+pub use connect::{AwsSettings, Clients, connect};
+pub use dynamo_batches::DynamoBatchStore;
+pub use dynamo_shards::DynamoShardState;
+pub use names::{Names, QueueNames, TableNames};
+pub use provision::provision;
+pub use skew::SkewMeter;
+pub use sqs_delay_queue::SqsDelayQueue;
+pub use sqs_ticks::SqsTickQueue;

@@ -1,0 +1,259 @@
+//! A record as it travels: bytes exactly as the producer wrote them, plus what was decided about it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::EpochMs;
+use crate::priority::Priority;
+
+/// One Kafka header. Order, duplicates and null values are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Header name.
+    pub name: String,
+    /// Header value; `None` is Kafka's null, which is not the same as empty.
+    pub value: Option<Bytes>,
+}
+
+impl Header {
+    /// A header with a text value.
+    #[must_use]
+    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: Some(Bytes::from(value.into())),
+        }
+    }
+
+    /// Bytes this header takes in Kafka's record format, rounded up (two varint lengths of at most 5 bytes).
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
+        self.name.len() + self.value.as_ref().map_or(0, Bytes::len) + 10
+    }
+}
+
+/// Key, value and headers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Record {
+    /// `None` is Kafka's null key.
+    pub key: Option<Bytes>,
+    /// `None` is Kafka's null value (a tombstone).
+    pub value: Option<Bytes>,
+    /// Headers in order.
+    pub headers: Vec<Header>,
+}
+
+impl Record {
+    /// Bytes of key, value and headers: what memory budgets count.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.value.as_ref().map_or(0, Bytes::len)
+            + self.headers.iter().map(Header::wire_bytes).sum::<usize>()
+    }
+
+    /// The value of the first header of that name, if it is UTF-8 text.
+    #[must_use]
+    pub fn header_text(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|h| h.name == name)?;
+        std::str::from_utf8(header.value.as_ref()?).ok()
+    }
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// Topic name.
+    pub topic: Arc<str>,
+    /// Partition number.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// A partition of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        Self {
+            topic: topic.into(),
+            partition,
+        }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// Where a record was first written: the identity by which a consumer recognises a duplicate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source {
+    /// Partition of the delay topic.
+    pub at: TopicPartition,
+    /// Offset in that partition.
+    pub offset: i64,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.at, self.offset)
+    }
+}
+
+impl FromStr for Source {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "a source reads topic/partition/offset";
+        let mut parts = text.rsplitn(3, '/');
+        let offset = parts.next().and_then(|o| o.parse().ok()).ok_or(SHAPE)?;
+        let partition = parts.next().and_then(|p| p.parse().ok()).ok_or(SHAPE)?;
+        let topic = parts.next().filter(|t| !t.is_empty()).ok_or(SHAPE)?;
+        Ok(Self {
+            at: TopicPartition::new(topic, partition),
+            offset,
+        })
+    }
+}
+
+/// Which way a record went. The value of `delayed-path`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Held in a timer by the router.
+    Direct,
+    /// Through SQS.
+    Short,
+    /// Through the long tier, then SQS.
+    Long,
+}
+
+impl Path {
+    /// The name used in headers and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Short => "short",
+            Self::Long => "long",
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A record of a delay topic as the broker delivered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Where it stands.
+    pub source: Source,
+    /// Epoch of the partition leader that appended it; `None` where the broker does not say.
+    pub leader_epoch: Option<i32>,
+    /// Kafka's timestamp; `None` for records without one.
+    pub timestamp_ms: Option<EpochMs>,
+    /// Key, value and all headers, controls included.
+    pub record: Record,
+    /// A reason why the record cannot be represented faithfully (a header name that is not UTF-8).
+    pub malformed: Option<String>,
+}
+
+/// A record with a due time: what batches carry and timers hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// Identity.
+    pub source: Source,
+    /// Output topic, priority suffix included.
+    pub output_topic: Arc<str>,
+    /// Priority.
+    pub priority: Priority,
+    /// Never published before this.
+    pub due_ms: EpochMs,
+    /// Timestamp of the record in the delay topic.
+    pub timestamp_ms: EpochMs,
+    /// `delay-id`, if given.
+    pub id: Option<Arc<str>>,
+    /// Which way it went.
+    pub path: Path,
+    /// Key, value and headers without the control headers.
+    pub record: Record,
+}
+
+/// Fixed cost in memory of one scheduled record besides its payload, measured by `size_of` and rounded up.
+pub const SCHEDULED_OVERHEAD_BYTES: usize = 256;
+
+impl Scheduled {
+    /// What this record counts against a memory budget.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.record.payload_bytes() + SCHEDULED_OVERHEAD_BYTES
+    }
+
+    /// The record as it is published: the original plus the `delayed-…` headers.
+    #[must_use]
+    pub fn to_output(&self) -> Outgoing {
+        let mut headers = Vec::with_capacity(self.record.headers.len() + 5);
+        headers.extend(self.record.headers.iter().cloned());
+        headers.push(Header::text(
+            crate::headers::OUT_DUE_MS,
+            self.due_ms.to_string(),
+        ));
+        headers.push(Header::text(crate::headers::OUT_PATH, self.path.as_str()));
+        headers.push(Header::text(
+            crate::headers::OUT_SOURCE,
+            self.source.to_string(),
+        ));
+        if let Some(id) = &self.id {
+            headers.push(Header::text(crate::headers::OUT_ID, id.to_string()));
+        }
+        headers.push(Header::text(
+            crate::headers::OUT_TIMESTAMP_MS,
+            self.timestamp_ms.to_string(),
+        ));
+        Outgoing {
+            topic: self.output_topic.clone(),
+            record: Record {
+                key: self.record.key.clone(),
+                value: self.record.value.clone(),
+                headers,
+            },
+        }
+    }
+}
+
+/// A record on its way into Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Key, value and headers as they are written.
+    pub record: Record,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_round_trips_even_with_slashes_in_front() {
+        let source = Source {
+            at: TopicPartition::new("orders.delay", 3),
+            offset: 77,
+        };
+        assert_eq!(source.to_string(), "orders.delay/3/77");
+        assert_eq!(source.to_string().parse::<Source>(), Ok(source));
+        for bad in ["", "a/b", "a/1/x", "/1/2", "1/2"] {
+            assert!(bad.parse::<Source>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_memory_overhead_covers_the_struct() {
+        assert!(std::mem::size_of::<Scheduled>() <= SCHEDULED_OVERHEAD_BYTES);
+    }
+}

@@ -1,0 +1,448 @@
+//! Where a record goes: a pure function of the record, the time and the policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use globset::GlobSet;
+
+use crate::bucket::Bucket;
+use crate::clock::EpochMs;
+use crate::headers::{ControlAction, Due, HeaderNames, Refusal, read};
+use crate::priority::Priority;
+use crate::record::{Incoming, Path, Record, Scheduled};
+
+/// Bytes that the `delayed-…` headers add to a record at most, a `delay-id` of the largest size included.
+pub const ADDED_HEADERS_MAX_BYTES: usize = 1024;
+
+/// What the operator decided.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Names of the control headers.
+    pub names: HeaderNames,
+    /// Targets that producers may ask for.
+    pub allowed: GlobSet,
+    /// The patterns of `allowed`, for messages.
+    pub allowed_patterns: Vec<String>,
+    /// Target by delay topic, for records that name none.
+    pub default_targets: BTreeMap<String, String>,
+    /// Delay and dead-letter topics: never a target, never an output.
+    pub own_topics: BTreeSet<String>,
+    /// Output topic: `{target}` and `{priority}` are replaced.
+    pub output_template: String,
+    /// Longest time from a record's timestamp to its due time.
+    pub max_delay_ms: i64,
+    /// Due within this: published by the router itself.
+    pub direct_ms: i64,
+    /// Due within this: to the queues. Later: to the long tier.
+    pub short_ms: i64,
+    /// How far ahead of our clock a record's timestamp may be.
+    pub max_timestamp_skew_ms: i64,
+    /// Largest record that can be published, headers included.
+    pub message_max_bytes: usize,
+    /// Length of a bucket.
+    pub bucket_ms: i64,
+    /// A bucket's lead plus the room that a record must have before it: later than this, it goes to the queues.
+    pub long_room_ms: i64,
+}
+
+/// What happens to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Publish it; [`Scheduled::path`] says which way.
+    Schedule(Box<Scheduled>),
+    /// Cancel a tracked record.
+    Cancel {
+        /// Its id.
+        id: Arc<str>,
+        /// The request, as it came.
+        incoming: Box<Incoming>,
+    },
+    /// To the dead-letter topic.
+    Refuse {
+        /// Why.
+        refusal: Refusal,
+        /// The record, as it came.
+        incoming: Box<Incoming>,
+    },
+}
+
+/// Decides.
+#[must_use]
+pub fn route(incoming: Incoming, now_ms: EpochMs, policy: &Policy) -> Decision {
+    match judge(&incoming, now_ms, policy) {
+        Ok(Verdict::Cancel(id)) => Decision::Cancel {
+            id,
+            incoming: Box::new(incoming),
+        },
+        Ok(Verdict::Schedule {
+            due_ms,
+            timestamp_ms,
+            priority,
+            output_topic,
+            id,
+        }) => Decision::Schedule(Box::new(Scheduled {
+            path: path(due_ms, now_ms, policy),
+            source: incoming.source,
+            output_topic,
+            priority,
+            due_ms,
+            timestamp_ms,
+            id,
+            record: Record {
+                headers: policy.names.strip(incoming.record.headers),
+                ..incoming.record
+            },
+        })),
+        Err(refusal) => Decision::Refuse {
+            refusal,
+            incoming: Box::new(incoming),
+        },
+    }
+}
+
+/// Which way a record goes that is due at `due_ms`.
+#[must_use]
+pub fn path(due_ms: EpochMs, now_ms: EpochMs, policy: &Policy) -> Path {
+    let wait_ms = due_ms.saturating_sub(now_ms);
+    if wait_ms <= policy.direct_ms {
+        return Path::Direct;
+    }
+    let bucket_start_ms = Bucket::of(due_ms, policy.bucket_ms).start_ms(policy.bucket_ms);
+    if wait_ms < policy.short_ms || bucket_start_ms.saturating_sub(now_ms) < policy.long_room_ms {
+        return Path::Short;
+    }
+    Path::Long
+}
+
+enum Verdict {
+    Schedule {
+        due_ms: EpochMs,
+        timestamp_ms: EpochMs,
+        priority: Priority,
+        output_topic: Arc<str>,
+        id: Option<Arc<str>>,
+    },
+    Cancel(Arc<str>),
+}
+
+fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdict, Refusal> {
+    if let Some(reason) = &incoming.malformed {
+        return Err(Refusal::new("malformed-record", reason.clone()));
+    }
+    let controls = read(&incoming.record, &policy.names)?;
+    if let (ControlAction::Cancel, Some(id)) = (controls.action, &controls.id) {
+        return Ok(Verdict::Cancel(id.clone()));
+    }
+    let timestamp_ms = incoming.timestamp_ms.ok_or_else(|| {
+        Refusal::new("no-timestamp", "the record has no Kafka timestamp: set message.timestamp.type=LogAppendTime on the delay topic")
+    })?;
+    let ahead_ms = timestamp_ms.saturating_sub(now_ms);
+    if ahead_ms > policy.max_timestamp_skew_ms {
+        return Err(Refusal::new(
+            "timestamp-skew",
+            format!(
+                "the record's timestamp is {ahead_ms} ms in the future: mend the producer's clock, or set message.timestamp.type=LogAppendTime on the delay topic"
+            ),
+        ));
+    }
+    let due_ms = match controls.due {
+        None => timestamp_ms,
+        Some(Due::At(at_ms)) => at_ms,
+        Some(Due::After(delay_ms)) => timestamp_ms.checked_add(delay_ms).unwrap_or(i64::MAX),
+    };
+    let delay_ms = due_ms.saturating_sub(timestamp_ms);
+    if delay_ms > policy.max_delay_ms {
+        return Err(Refusal::new(
+            "due-too-far",
+            format!(
+                "due {delay_ms} ms after the record's timestamp; the limit is {} ms (delays.max)",
+                policy.max_delay_ms
+            ),
+        ));
+    }
+    let priority = controls.priority.unwrap_or(Priority::Standard);
+    let output_topic = output_topic(incoming, controls.target, priority, policy)?;
+    let size_bytes = incoming.record.payload_bytes() + ADDED_HEADERS_MAX_BYTES;
+    if size_bytes > policy.message_max_bytes {
+        return Err(Refusal::new(
+            "record-too-large",
+            format!(
+                "{size_bytes} bytes with the headers that delayq adds; the limit is {} (kafka.message_max)",
+                policy.message_max_bytes
+            ),
+        ));
+    }
+    Ok(Verdict::Schedule {
+        due_ms,
+        timestamp_ms,
+        priority,
+        output_topic,
+        id: controls.id,
+    })
+}
+
+fn output_topic(
+    incoming: &Incoming,
+    asked: Option<String>,
+    priority: Priority,
+    policy: &Policy,
+) -> Result<Arc<str>, Refusal> {
+    let delay_topic = incoming.source.at.topic.as_ref();
+    let target = asked
+        .or_else(|| policy.default_targets.get(delay_topic).cloned())
+        .ok_or_else(|| {
+            Refusal::new(
+                "missing-target",
+                format!(
+                    "set {} to the target topic ({delay_topic} has no configured one)",
+                    policy.names.target
+                ),
+            )
+        })?;
+    let output = policy
+        .output_template
+        .replace("{target}", &target)
+        .replace("{priority}", priority.as_str());
+    for name in [target.as_str(), output.as_str()] {
+        if !is_topic_name(name) {
+            return Err(Refusal::new(
+                "invalid-target",
+                format!(
+                    "{name:?} is no topic name: 1–249 letters, digits, dots, hyphens and underscores"
+                ),
+            ));
+        }
+        if name.starts_with("__") || policy.own_topics.contains(name) {
+            return Err(Refusal::new(
+                "target-not-allowed",
+                format!("{name:?} is a topic of Kafka's or delayq's own"),
+            ));
+        }
+    }
+    if !policy.allowed.is_match(&target) {
+        let allowed = policy.allowed_patterns.join(", ");
+        return Err(Refusal::new(
+            "target-not-allowed",
+            format!("{target:?} is not an allowed target; allowed (topics.allow): {allowed}"),
+        ));
+    }
+    Ok(Arc::from(output))
+}
+
+/// Kafka's rule for topic names.
+/// <https://github.com/apache/kafka/blob/trunk/clients/src/main/java/org/apache/kafka/common/internals/Topic.java>
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+        && name.len() <= 249
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Header, Source, TopicPartition};
+    use bytes::Bytes;
+    use globset::{Glob, GlobSetBuilder};
+    use proptest::prelude::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn policy() -> Policy {
+        Policy {
+            names: HeaderNames::default(),
+            allowed: GlobSetBuilder::new()
+                .add(Glob::new("orders*").unwrap())
+                .add(Glob::new("__*").unwrap())
+                .build()
+                .unwrap(),
+            allowed_patterns: vec!["orders*".into(), "__*".into()],
+            default_targets: BTreeMap::from([("defaulted.delay".to_owned(), "orders".to_owned())]),
+            own_topics: BTreeSet::from(["orders.delay".to_owned(), "dead".to_owned()]),
+            output_template: "{target}.{priority}".into(),
+            max_delay_ms: 7 * 86_400_000,
+            direct_ms: 2_000,
+            short_ms: 900_000,
+            max_timestamp_skew_ms: 60_000,
+            message_max_bytes: 1_114_112,
+            bucket_ms: 300_000,
+            long_room_ms: 480_000,
+        }
+    }
+
+    fn incoming(headers: &[(&str, &str)]) -> Incoming {
+        Incoming {
+            source: Source {
+                at: TopicPartition::new("orders.delay", 1),
+                offset: 9,
+            },
+            leader_epoch: Some(0),
+            timestamp_ms: Some(NOW),
+            record: Record {
+                key: None,
+                value: Some(Bytes::from_static(b"v")),
+                headers: headers.iter().map(|(n, v)| Header::text(*n, *v)).collect(),
+            },
+            malformed: None,
+        }
+    }
+
+    fn refused(incoming: Incoming) -> &'static str {
+        match route(incoming, NOW, &policy()) {
+            Decision::Refuse { refusal, .. } => refusal.code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    fn scheduled(headers: &[(&str, &str)]) -> Scheduled {
+        match route(incoming(headers), NOW, &policy()) {
+            Decision::Schedule(s) => *s,
+            other => panic!("not scheduled: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_by_remaining_time() {
+        for (delay, path) in [
+            ("0", Path::Direct),
+            ("2000", Path::Direct),
+            ("2001", Path::Short),
+            ("899999", Path::Short),
+            ("900000", Path::Long),
+            ("604800000", Path::Long),
+        ] {
+            assert_eq!(
+                scheduled(&[("delay-ms", delay), ("delay-target", "orders")]).path,
+                path,
+                "{delay}"
+            );
+        }
+        assert_eq!(
+            scheduled(&[
+                ("deliver-at-ms", "1000000000000"),
+                ("delay-target", "orders")
+            ])
+            .path,
+            Path::Direct,
+            "a past due time"
+        );
+    }
+
+    #[test]
+    fn output_topics() {
+        assert_eq!(
+            &*scheduled(&[("delay-target", "orders"), ("delay-priority", "high")]).output_topic,
+            "orders.high"
+        );
+        let mut defaulted = incoming(&[]);
+        defaulted.source.at.topic = "defaulted.delay".into();
+        let Decision::Schedule(s) = route(defaulted, NOW, &policy()) else {
+            panic!("refused")
+        };
+        assert_eq!(&*s.output_topic, "orders.standard");
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(refused(incoming(&[])), "missing-target");
+        assert_eq!(
+            refused(incoming(&[("delay-target", "payments")])),
+            "target-not-allowed"
+        );
+        assert_eq!(
+            refused(incoming(&[("delay-target", "orders.delay")])),
+            "target-not-allowed"
+        );
+        assert_eq!(
+            refused(incoming(&[("delay-target", "__consumer_offsets")])),
+            "target-not-allowed"
+        );
+        assert_eq!(
+            refused(incoming(&[("delay-target", "orders/../x")])),
+            "invalid-target"
+        );
+        assert_eq!(
+            refused(incoming(&[("delay-target", "orders\r\nx")])),
+            "invalid-target"
+        );
+        assert_eq!(
+            refused(incoming(&[
+                ("delay-target", "orders"),
+                ("delay-ms", "604800001")
+            ])),
+            "due-too-far"
+        );
+        assert_eq!(
+            refused(incoming(&[
+                ("delay-target", "orders"),
+                ("delay-ms", &i64::MAX.to_string())
+            ])),
+            "due-too-far"
+        );
+        assert_eq!(
+            refused(Incoming {
+                timestamp_ms: None,
+                ..incoming(&[("delay-target", "orders")])
+            }),
+            "no-timestamp"
+        );
+        assert_eq!(
+            refused(Incoming {
+                timestamp_ms: Some(NOW + 60_001),
+                ..incoming(&[("delay-target", "orders")])
+            }),
+            "timestamp-skew"
+        );
+        assert_eq!(
+            refused(Incoming {
+                malformed: Some("x".into()),
+                ..incoming(&[("delay-target", "orders")])
+            }),
+            "malformed-record"
+        );
+        let mut large = incoming(&[("delay-target", "orders")]);
+        large.record.value = Some(Bytes::from(vec![0; 1_114_112]));
+        assert_eq!(refused(large), "record-too-large");
+    }
+
+    #[test]
+    fn the_added_headers_stay_within_their_bound() {
+        let mut s = scheduled(&[
+            ("delay-target", "orders"),
+            ("delay-id", &"x".repeat(crate::headers::ID_MAX_BYTES)),
+        ]);
+        s.source = Source {
+            at: TopicPartition::new("t".repeat(249), i32::MAX),
+            offset: i64::MAX,
+        };
+        s.due_ms = i64::MAX;
+        assert!(
+            s.to_output().record.payload_bytes() - s.record.payload_bytes()
+                <= ADDED_HEADERS_MAX_BYTES
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_due_time_is_a_function_of_the_record(delay in 0i64..604_800_000, lag in 0i64..10_000_000) {
+            let at = |now| match route(incoming(&[("delay-target", "orders"), ("delay-ms", &delay.to_string())]), now, &policy()) {
+                Decision::Schedule(s) => s.due_ms,
+                other => panic!("{other:?}"),
+            };
+            prop_assert_eq!(at(NOW), NOW + delay);
+            prop_assert_eq!(at(NOW + lag), NOW + delay, "consumer lag never lengthens a delay");
+        }
+
+        #[test]
+        fn a_long_record_has_room_before_its_lead(due in 0i64..2_000_000_000, now in 0i64..2_000_000_000) {
+            let policy = policy();
+            match path(due, now, &policy) {
+                Path::Long => prop_assert!(Bucket::of(due, policy.bucket_ms).start_ms(policy.bucket_ms) - now >= policy.long_room_ms),
+                Path::Direct => prop_assert!(due - now <= policy.direct_ms),
+                Path::Short => prop_assert!(due - now > policy.direct_ms),
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use delayq_runtime::config::{Config, ConfigErrors, Sources, load};
+use delayq_runtime::health::Health;
+use delayq_runtime::http::HttpServer;
+use delayq_runtime::shutdown::Signals;
+use delayq_runtime::supervisor::Supervisor;
+use delayq_runtime::telemetry::{self, Metrics};
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::bench::lateness;
+use crate::role::Role;
+
+/// Exit code: configuration or arguments are wrong.
+pub const EXIT_CONFIG: u8 = 2;
+/// Exit code: something failed.
+pub const EXIT_FAILED: u8 = 1;
+
+/// Delayed messages for Apache Kafka.
+#[derive(Debug, Parser)]
+#[command(name = "delayq", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one role, or all of them in one process, until SIGTERM or Ctrl-C.
+    Run {
+        /// Role.
+        role: RoleArg,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Create the topics, queues and tables that are missing. Running it again changes nothing.
+    Init {
+        /// Create the output topics of these targets as well, one for each priority.
+        #[arg(long, value_delimiter = ',', value_name = "TARGET,…")]
+        targets: Vec<String>,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Print the effective configuration as TOML, secrets hidden.
+    Config {
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Measure.
+    Bench {
+        /// Scenario.
+        #[command(subcommand)]
+        scenario: Scenario,
+    },
+}
+
+/// Scenarios of `bench`.
+#[derive(Debug, Subcommand)]
+pub enum Scenario {
+    /// How late records are published at a steady rate. Exit code 1 when one is lost or early.
+    Lateness(lateness::LatenessArgs),
+}
+
+/// Roles by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Delay topics to tiers.
+    Router,
+    /// Long tier to queues.
+    Scheduler,
+    /// Queues to output topics.
+    Emitter,
+    /// All three.
+    All,
+}
+
+impl RoleArg {
+    fn roles(self) -> Vec<Role> {
+        match self {
+            Self::Router => vec![Role::Router],
+            Self::Scheduler => vec![Role::Scheduler],
+            Self::Emitter => vec![Role::Emitter],
+            Self::All => Role::ALL.into(),
+        }
+    }
+}
+
+/// Where the configuration comes from: defaults, then the file, then `DELAYQ_SECTION__FIELD` variables, then `--set`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// TOML file. Default: ./delayq.toml if there is one.
+    #[arg(long, short, env = "DELAYQ_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A single setting, such as `--set kafka.bootstrap_servers=broker:9092`. May be repeated.
+    #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        load(&Sources::from_process(
+            self.config.clone(),
+            self.overrides.clone(),
+        ))
+    }
+}
+
+/// Runs a command; answers with the exit code.
+///
+/// # Errors
+/// What stopped it; [`ConfigErrors`] among them deserve [`EXIT_CONFIG`].
+pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command {
+        Command::Run { role, config } => run(role, config.load()?).await,
+        Command::Init { config, targets } => {
+            let config = config.load()?;
+            telemetry::init_logs(&config.log)?;
+            for line in app::init(&config, &targets).await? {
+                print_line(&line);
+            }
+            Ok(0)
+        }
+        Command::Config { config } => {
+            print_line(config.load()?.to_redacted_toml()?.trim_end());
+            Ok(0)
+        }
+        Command::Bench {
+            scenario: Scenario::Lateness(args),
+        } => {
+            telemetry::init_logs(&delayq_runtime::config::LogConfig {
+                level: "warn".into(),
+                ..Default::default()
+            })?;
+            Ok(if lateness::run(&args).await? {
+                0
+            } else {
+                EXIT_FAILED
+            })
+        }
+    }
+}
+
+async fn run(role: RoleArg, config: Config) -> anyhow::Result<u8> {
+    telemetry::init_logs(&config.log)?;
+    let metrics = Metrics::install()?;
+    describe_metrics();
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(Signals::take()?.obey(stop.clone()));
+    let health = Health::new();
+    let server = HttpServer::bind(&config.http, health.clone(), metrics.clone()).await?;
+    tracing::info!(address = %server.address(), ?role, "serving /livez, /readyz and /metrics");
+    let mut supervisor = Supervisor::new(stop.clone());
+    let helpers = supervisor.helpers_token();
+    supervisor.spawn_helper("http", server.serve(helpers.clone()));
+    supervisor.spawn_helper("metrics", async move {
+        metrics.upkeep(helpers).await;
+        Ok::<_, std::io::Error>(())
+    });
+    let roles = role.roles();
+    let limit = stop_limit(&config) + STOP_MARGIN;
+    let (stopping, told) = (stop.clone(), health.clone());
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        told.stopping();
+    });
+    supervisor.spawn("roles", limit, async move {
+        app::run(&config, &roles, health, stop)
+            .await
+            .map_err(|error| format!("{error:#}"))
+    });
+    let outcome = supervisor.run().await;
+    signals.abort();
+    Ok(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_FAILED))
+}
+
+/// Room for the adapters to close after the roles have stopped.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+fn stop_limit(config: &Config) -> Duration {
+    config
+        .router
+        .stop_timeout
+        .max(config.emitter.stop_timeout)
+        .max(config.scheduler.stop_timeout)
+}
+
+fn describe_metrics() {
+    delayq_router::metrics::describe();
+    delayq_scheduler::metrics::describe();
+    delayq_emitter::metrics::describe();
+    delayq_delivery::publish::metrics::describe();
+    delayq_aws::metrics::describe();
+}
+
+#[allow(clippy::print_stdout, reason = "the result of the command")]
+fn print_line(line: &str) {
+    println!("{line}");
+}

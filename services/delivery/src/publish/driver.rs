@@ -1,0 +1,382 @@
+//! Carries out what [`super::emission`] decides: timers, the sink, acknowledgements, backoff, the breaker.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use delayq_core::clock::{Clock, EpochMs};
+use delayq_core::error::{PortError, backoff};
+use delayq_core::ports::{Published, RecordSink};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::breaker::Breaker;
+use super::emission::{Emission, Failure, Job, JobId, Work};
+use super::metrics as names;
+
+/// How a job ended, confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndKind {
+    /// In its output topic.
+    Published,
+    /// In the dead-letter topic.
+    DeadLettered,
+    /// The owner gave it up before it was handed to the broker.
+    Abandoned,
+}
+
+/// The end of a job.
+#[derive(Debug)]
+pub struct End<T> {
+    /// The owner's.
+    pub ticket: T,
+    /// How.
+    pub kind: EndKind,
+}
+
+/// Settings.
+#[derive(Debug, Clone)]
+pub struct PublishSettings {
+    /// `router` or `emitter`, for metrics.
+    pub service: &'static str,
+    /// Where dead letters go.
+    pub dead_letter_topic: Arc<str>,
+    /// Tries until a record at fault becomes a dead letter.
+    pub attempts: u32,
+    /// First wait between tries.
+    pub retry_first: Duration,
+    /// Longest wait between tries.
+    pub retry_max: Duration,
+    /// How often a record probes whether Kafka is back.
+    pub breaker_probe: Duration,
+    /// Records handed to the sink and not yet acknowledged, at most.
+    pub max_under_way: usize,
+    /// See [`delayq_core::priority::PriorityPicker::new`].
+    pub floor_every: u32,
+}
+
+enum Command<T> {
+    Hold(Vec<Job<T>>),
+    Recall(EpochMs, oneshot::Sender<Vec<Job<T>>>),
+}
+
+/// Handle to the task that publishes. The task ends when the last handle is dropped and nothing is held.
+#[derive(Debug)]
+pub struct Publisher<T> {
+    commands: mpsc::UnboundedSender<Command<T>>,
+    breaker: watch::Receiver<Option<PortError>>,
+}
+
+impl<T> std::fmt::Debug for Command<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Command")
+    }
+}
+
+impl<T> Clone for Publisher<T> {
+    fn clone(&self) -> Self {
+        Self {
+            commands: self.commands.clone(),
+            breaker: self.breaker.clone(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Publisher<T> {
+    /// Takes jobs on. Memory is the caller's to bound. `false`: the task is gone; nothing was taken.
+    #[must_use]
+    pub fn hold(&self, jobs: Vec<Job<T>>) -> bool {
+        jobs.is_empty() || self.commands.send(Command::Hold(jobs)).is_ok()
+    }
+
+    /// Takes back everything that is due after `after_ms` and has not been handed to the broker.
+    pub async fn recall(&self, after_ms: EpochMs) -> Vec<Job<T>> {
+        let (reply, answer) = oneshot::channel();
+        if self
+            .commands
+            .send(Command::Recall(after_ms, reply))
+            .is_err()
+        {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Why publishing is held back; `None` while Kafka answers.
+    #[must_use]
+    pub fn held_back(&self) -> Option<PortError> {
+        self.breaker.borrow().clone()
+    }
+
+    /// Changes with [`Publisher::held_back`].
+    #[must_use]
+    pub fn watch_held_back(&self) -> watch::Receiver<Option<PortError>> {
+        self.breaker.clone()
+    }
+}
+
+/// Starts the task; ends arrive at the receiver.
+#[must_use]
+pub fn start<T: Send + 'static>(
+    settings: PublishSettings,
+    sink: Arc<dyn RecordSink>,
+    clock: Arc<dyn Clock>,
+) -> (Publisher<T>, mpsc::UnboundedReceiver<End<T>>) {
+    let (commands, command_rx) = mpsc::unbounded_channel();
+    let (ends, ends_rx) = mpsc::unbounded_channel();
+    let (breaker_tx, breaker) = watch::channel(None);
+    let (acks, ack_rx) = mpsc::unbounded_channel();
+    let driver = Driver {
+        emission: Emission::new(settings.attempts, settings.floor_every),
+        breaker: Breaker::new(i64::try_from(settings.breaker_probe.as_millis()).unwrap_or(1000)),
+        breaker_tx,
+        settings,
+        sink,
+        clock,
+        acks,
+        ends,
+        sink_full: false,
+        opened_by_health: false,
+        jitter: Jitter::default(),
+    };
+    tokio::spawn(driver.run(command_rx, ack_rx));
+    (Publisher { commands, breaker }, ends_rx)
+}
+
+type Ack = (JobId, Result<Published, PortError>);
+
+struct Driver<T> {
+    settings: PublishSettings,
+    sink: Arc<dyn RecordSink>,
+    clock: Arc<dyn Clock>,
+    emission: Emission<T>,
+    breaker: Breaker,
+    breaker_tx: watch::Sender<Option<PortError>>,
+    acks: mpsc::UnboundedSender<Ack>,
+    ends: mpsc::UnboundedSender<End<T>>,
+    sink_full: bool,
+    /// Nothing was refused: the sink only says that no broker answers.
+    opened_by_health: bool,
+    jitter: Jitter,
+}
+
+/// Longest sleep: a wall clock that jumps is noticed after at most this.
+const CLOCK_CHECK: Duration = Duration::from_secs(1);
+/// Wait after the sink's queue was full.
+const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
+
+impl<T: Send + 'static> Driver<T> {
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command<T>>,
+        mut acks: mpsc::UnboundedReceiver<Ack>,
+    ) {
+        let mut open = true;
+        let mut ack_batch = Vec::with_capacity(1024);
+        while open || self.emission.held() > 0 {
+            self.watch_sink();
+            self.publish_ready();
+            let wake = Instant::now() + self.sleep();
+            tokio::select! {
+                command = commands.recv(), if open => match command {
+                    Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.emission.hold(job)),
+                    // A caller that has gone away leaves its jobs here: they are published as if never recalled.
+                    Some(Command::Recall(after_ms, reply)) => {
+                        if let Err(jobs) = reply.send(self.emission.recall(after_ms)) {
+                            jobs.into_iter().for_each(|job| self.emission.hold(job));
+                        }
+                    }
+                    None => open = false,
+                },
+                _ = acks.recv_many(&mut ack_batch, 1024) => {
+                    for (id, result) in ack_batch.drain(..) {
+                        self.acknowledged(id, result);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => self.sink_full = false,
+            }
+        }
+    }
+
+    /// Sleeps on the monotonic clock for what the wall clock says is left; the wall clock is read again on waking.
+    fn sleep(&self) -> Duration {
+        if self.sink_full {
+            return SINK_FULL_WAIT;
+        }
+        let full = self.emission.under_way() >= self.settings.max_under_way;
+        let next_ms = if full { None } else { self.emission.next_ms() };
+        let next_ms = next_ms.map(|at| {
+            self.breaker
+                .next_probe_ms()
+                .map_or(at, |probe| at.max(probe))
+        });
+        let Some(next_ms) = next_ms else {
+            return CLOCK_CHECK;
+        };
+        let wait_ms = next_ms.saturating_sub(self.clock.now_ms()).max(0);
+        Duration::from_millis(wait_ms.unsigned_abs()).min(CLOCK_CHECK)
+    }
+
+    /// Brokers that are known to be away open the breaker before a record has to time out, and close it again when
+    /// they are back: there may be no record to probe with, because intake waits for the breaker.
+    fn watch_sink(&mut self) {
+        match (self.sink.health(), self.breaker.is_open()) {
+            (Err(error), false) => {
+                self.open_breaker(error);
+                self.opened_by_health = true;
+            }
+            (Ok(()), true) if self.opened_by_health => self.close_breaker(),
+            _ => {}
+        }
+    }
+
+    fn publish_ready(&mut self) {
+        while !self.sink_full && self.emission.under_way() < self.settings.max_under_way {
+            let now_ms = self.clock.now_ms();
+            if self.breaker.is_open()
+                && (self.emission.next_ms().is_none_or(|at| at > now_ms)
+                    || !self.breaker.admit(now_ms))
+            {
+                return;
+            }
+            let Some((id, attempt)) = self.emission.pop(now_ms) else {
+                return;
+            };
+            if !attempt.job.is_alive() {
+                self.end(id, EndKind::Abandoned);
+                continue;
+            }
+            let outgoing = match &attempt.job.work {
+                Work::Publish(record) => record.to_output(),
+                Work::DeadLetter(letter) => letter.to_output(&self.settings.dead_letter_topic),
+            };
+            let acks = self.acks.clone();
+            let acknowledge = Box::new(move |result| {
+                if acks.send((id, result)).is_err() {
+                    tracing::debug!("an acknowledgement came after the publisher had ended");
+                }
+            });
+            if self.sink.publish(&outgoing, acknowledge).is_err() {
+                self.emission.put_back(id);
+                self.sink_full = true;
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, id: JobId, result: Result<Published, PortError>) {
+        let error = match result {
+            Ok(_) => {
+                self.close_breaker();
+                self.end(id, EndKind::Published);
+                return;
+            }
+            Err(error) => error,
+        };
+        let now_ms = self.clock.now_ms();
+        let wait = backoff(
+            self.emission.failures(id),
+            self.settings.retry_first,
+            self.settings.retry_max,
+            self.jitter.next(),
+        );
+        let retry_ms = now_ms + i64::try_from(wait.as_millis()).unwrap_or(1000);
+        match self.emission.fail(id, &error, retry_ms) {
+            Failure::RetryBroker => {
+                metrics::counter!(names::RETRIES, "cause" => "broker").increment(1);
+                self.opened_by_health = false;
+                self.open_breaker(error);
+            }
+            Failure::RetryRecord => {
+                metrics::counter!(names::RETRIES, "cause" => "record").increment(1);
+                tracing::warn!(%error, "the broker refused a record; trying again");
+            }
+            Failure::DeadLettered => {
+                tracing::warn!(%error, "the broker refuses a record; writing it to the dead-letter topic")
+            }
+            Failure::Unknown => {
+                tracing::error!(id, %error, "an acknowledgement for a record that was not under way")
+            }
+        }
+    }
+
+    fn close_breaker(&mut self) {
+        self.opened_by_health = false;
+        if self.breaker.succeeded() {
+            tracing::info!(
+                service = self.settings.service,
+                "Kafka answers again; publishing goes on"
+            );
+            metrics::gauge!(names::BREAKER_OPEN, "service" => self.settings.service).set(0.0);
+            self.breaker_tx.send_replace(None);
+        }
+    }
+
+    fn open_breaker(&mut self, error: PortError) {
+        if self.breaker.failed(self.clock.now_ms()) {
+            tracing::warn!(service = self.settings.service, %error, "Kafka does not take records; publishing waits");
+            metrics::gauge!(names::BREAKER_OPEN, "service" => self.settings.service).set(1.0);
+            self.breaker_tx.send_replace(Some(error));
+        }
+    }
+
+    fn end(&mut self, id: JobId, kind: EndKind) {
+        let Some(job) = self.emission.finish(id) else {
+            tracing::error!(id, "a record ended twice");
+            return;
+        };
+        let kind = match (&job.work, kind) {
+            (_, EndKind::Abandoned) => {
+                metrics::counter!(names::ABANDONED).increment(1);
+                EndKind::Abandoned
+            }
+            (Work::Publish(record), _) => {
+                let lateness_ms = self.clock.now_ms().saturating_sub(record.due_ms);
+                let labels = [
+                    ("priority", record.priority.as_str()),
+                    ("path", record.path.as_str()),
+                ];
+                metrics::histogram!(names::LATENESS_MS, &labels).record(lateness_ms as f64);
+                metrics::counter!(names::PUBLISHED, &labels).increment(1);
+                EndKind::Published
+            }
+            (Work::DeadLetter(letter), _) => {
+                metrics::counter!(names::DEAD_LETTERS, "reason" => letter.refusal.code)
+                    .increment(1);
+                tracing::warn!(
+                    reason = letter.refusal.code,
+                    detail = letter.refusal.detail,
+                    source = letter.source.as_ref().map(ToString::to_string),
+                    "dead letter written"
+                );
+                EndKind::DeadLettered
+            }
+        };
+        if self
+            .ends
+            .send(End {
+                ticket: job.ticket,
+                kind,
+            })
+            .is_err()
+        {
+            tracing::debug!("a record ended after its owner had gone");
+        }
+    }
+}
+
+/// Spreads retries: a Weyl sequence is enough, no randomness is needed.
+#[derive(Debug, Default)]
+struct Jitter(u32);
+
+impl Jitter {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(2_654_435_769);
+        f64::from(self.0) / f64::from(u32::MAX)
+    }
+}
+
+/// A flag that is never cleared: for jobs that are always wanted.
+#[must_use]
+pub fn always_alive() -> Arc<AtomicBool> {
+    Arc::new(AtomicBool::new(true))
+}

@@ -1,0 +1,352 @@
+//! Which record is published next: a pure state machine of what waits, what is ready and what is under way.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use delayq_core::clock::EpochMs;
+use delayq_core::error::{ErrorClass, PortError};
+use delayq_core::headers::Refusal;
+use delayq_core::priority::{Priority, PriorityPicker};
+use delayq_core::record::Scheduled;
+
+use super::dead_letter::DeadLetter;
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// A record, at its due time.
+    Publish(Arc<Scheduled>),
+    /// A dead letter, at once.
+    DeadLetter(Arc<DeadLetter>),
+}
+
+/// A piece of work and the ticket by which its owner knows it.
+#[derive(Debug, Clone)]
+pub struct Job<T> {
+    /// What to write.
+    pub work: Work,
+    /// The owner's.
+    pub ticket: T,
+    /// Cleared by the owner when the record is no longer its own: then it is not published any more.
+    pub alive: Arc<AtomicBool>,
+}
+
+impl<T> Job<T> {
+    fn due_ms(&self) -> EpochMs {
+        match &self.work {
+            Work::Publish(record) => record.due_ms,
+            Work::DeadLetter(_) => EpochMs::MIN,
+        }
+    }
+
+    fn priority(&self) -> Priority {
+        match &self.work {
+            Work::Publish(record) => record.priority,
+            // A dead letter blocks its batch or partition: it is written like any standard record.
+            Work::DeadLetter(_) => Priority::Standard,
+        }
+    }
+}
+
+/// Names a job under way.
+pub type JobId = u64;
+
+/// A job with its history.
+#[derive(Debug, Clone)]
+pub struct Attempt<T> {
+    /// The job.
+    pub job: Job<T>,
+    /// Failures that were the record's fault.
+    pub failures: u32,
+}
+
+/// What a failed publication leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Tried again later, counted against the record.
+    RetryRecord,
+    /// Tried again later: not the record's fault.
+    RetryBroker,
+    /// Out of tries: it is a dead letter now.
+    DeadLettered,
+    /// The job was not under way.
+    Unknown,
+}
+
+/// Waiting, ready and under way.
+#[derive(Debug)]
+pub struct Emission<T> {
+    /// By time and arrival: due times, and times of another try.
+    waiting: BTreeMap<(EpochMs, JobId), Attempt<T>>,
+    ready: [VecDeque<Attempt<T>>; 3],
+    under_way: HashMap<JobId, Attempt<T>>,
+    picker: PriorityPicker,
+    next_id: JobId,
+    attempts: u32,
+}
+
+impl<T> Emission<T> {
+    /// `attempts`: tries until a record whose own fault it is becomes a dead letter.
+    /// `floor_every`: see [`PriorityPicker::new`].
+    #[must_use]
+    pub fn new(attempts: u32, floor_every: u32) -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            ready: Default::default(),
+            under_way: HashMap::new(),
+            picker: PriorityPicker::new(floor_every),
+            next_id: 0,
+            attempts: attempts.max(1),
+        }
+    }
+
+    /// Takes a job on.
+    pub fn hold(&mut self, job: Job<T>) {
+        let at_ms = job.due_ms();
+        self.wait_until(at_ms, Attempt { job, failures: 0 });
+    }
+
+    /// The next job to be published at `now_ms`, never before its due time. It is under way from then on.
+    pub fn pop(&mut self, now_ms: EpochMs) -> Option<(JobId, &Attempt<T>)> {
+        while let Some(entry) = self.waiting.first_entry().filter(|e| e.key().0 <= now_ms) {
+            let attempt = entry.remove();
+            if let Some(queue) = self.ready.get_mut(attempt.job.priority().index()) {
+                queue.push_back(attempt);
+            }
+        }
+        let ready = &self.ready;
+        let chosen = self
+            .picker
+            .pick(|p| ready.get(p.index()).is_some_and(|q| !q.is_empty()))?;
+        let attempt = self.ready.get_mut(chosen.index())?.pop_front()?;
+        let id = self.take_id();
+        Some((id, self.under_way.entry(id).or_insert(attempt)))
+    }
+
+    /// The job could not be handed over (the sink's queue is full): it is next again.
+    pub fn put_back(&mut self, id: JobId) {
+        if let Some(attempt) = self.under_way.remove(&id)
+            && let Some(queue) = self.ready.get_mut(attempt.job.priority().index())
+        {
+            queue.push_front(attempt);
+        }
+    }
+
+    /// The job has ended; it is forgotten here.
+    pub fn finish(&mut self, id: JobId) -> Option<Job<T>> {
+        self.under_way.remove(&id).map(|attempt| attempt.job)
+    }
+
+    /// The broker refused or did not answer. `retry_ms`: when to try again.
+    pub fn fail(&mut self, id: JobId, error: &PortError, retry_ms: EpochMs) -> Failure {
+        let Some(mut attempt) = self.under_way.remove(&id) else {
+            return Failure::Unknown;
+        };
+        let records_fault = error.class == ErrorClass::Invalid;
+        let outcome = match (&attempt.job.work, records_fault) {
+            (_, false) => Failure::RetryBroker,
+            // A dead letter that cannot be written keeps the record undone, whatever the reason.
+            (Work::DeadLetter(_), true) => Failure::RetryRecord,
+            (Work::Publish(record), true) => {
+                attempt.failures += 1;
+                if attempt.failures < self.attempts {
+                    Failure::RetryRecord
+                } else {
+                    let detail = format!(
+                        "topic {:?}, {} tries: {error}",
+                        record.output_topic, attempt.failures
+                    );
+                    let refusal = Refusal::new("publish-failed", detail);
+                    attempt.job.work =
+                        Work::DeadLetter(Arc::new(DeadLetter::unpublishable(record, refusal)));
+                    Failure::DeadLettered
+                }
+            }
+        };
+        let at_ms = if outcome == Failure::DeadLettered {
+            EpochMs::MIN
+        } else {
+            retry_ms
+        };
+        self.wait_until(at_ms, attempt);
+        outcome
+    }
+
+    /// Failures so far that were the fault of a record under way.
+    #[must_use]
+    pub fn failures(&self, id: JobId) -> u32 {
+        self.under_way
+            .get(&id)
+            .map_or(0, |attempt| attempt.failures)
+    }
+
+    /// Gives back everything that is due after `after_ms` and not under way.
+    pub fn recall(&mut self, after_ms: EpochMs) -> Vec<Job<T>> {
+        let later: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, a)| a.job.due_ms() > after_ms)
+            .map(|(key, _)| *key)
+            .collect();
+        later
+            .into_iter()
+            .filter_map(|key| self.waiting.remove(&key))
+            .map(|a| a.job)
+            .collect()
+    }
+
+    /// When [`Emission::pop`] may have something new; `None` when nothing waits.
+    #[must_use]
+    pub fn next_ms(&self) -> Option<EpochMs> {
+        if self.has_ready() {
+            return Some(EpochMs::MIN);
+        }
+        self.waiting.first_key_value().map(|((at_ms, _), _)| *at_ms)
+    }
+
+    /// Whether something is ready to be published at once.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.ready.iter().any(|q| !q.is_empty())
+    }
+
+    /// Jobs under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Jobs held in all.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.waiting.len()
+            + self.ready.iter().map(VecDeque::len).sum::<usize>()
+            + self.under_way.len()
+    }
+
+    fn wait_until(&mut self, at_ms: EpochMs, attempt: Attempt<T>) {
+        let id = self.take_id();
+        self.waiting.insert((at_ms, id), attempt);
+    }
+
+    fn take_id(&mut self) -> JobId {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl<T> Job<T> {
+    /// Whether the owner still wants it.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use delayq_core::record::{Path, Record, Source, TopicPartition};
+    use proptest::prelude::*;
+
+    fn job(due_ms: EpochMs, priority: Priority, ticket: u32) -> Job<u32> {
+        let record = Scheduled {
+            source: Source {
+                at: TopicPartition::new("d", 0),
+                offset: i64::from(ticket),
+            },
+            output_topic: "t".into(),
+            priority,
+            due_ms,
+            timestamp_ms: 0,
+            id: None,
+            path: Path::Direct,
+            record: Record::default(),
+        };
+        Job {
+            work: Work::Publish(Arc::new(record)),
+            ticket,
+            alive: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    fn error(class: ErrorClass) -> PortError {
+        PortError::new(class, "test", "no")
+    }
+
+    #[test]
+    fn poison_becomes_a_dead_letter_after_its_tries_and_an_outage_never_does() {
+        let mut emission = Emission::new(3, 10);
+        emission.hold(job(5, Priority::High, 1));
+        let mut failures = Vec::new();
+        for outcome in [Failure::RetryBroker; 1].into_iter().chain([
+            Failure::RetryRecord,
+            Failure::RetryRecord,
+            Failure::DeadLettered,
+        ]) {
+            let (id, _) = emission.pop(10).unwrap();
+            failures.push(emission.failures(id));
+            let class = if outcome == Failure::RetryBroker {
+                ErrorClass::Transient
+            } else {
+                ErrorClass::Invalid
+            };
+            assert_eq!(emission.fail(id, &error(class), 10), outcome);
+        }
+        assert_eq!(
+            failures,
+            [0, 0, 1, 2],
+            "an outage is no failure of the record; the waits grow with these"
+        );
+        let (id, attempt) = emission.pop(10).unwrap();
+        assert!(
+            matches!(&attempt.job.work, Work::DeadLetter(d) if d.refusal.code == "publish-failed")
+        );
+        assert_eq!(
+            emission.fail(id, &error(ErrorClass::Invalid), 10),
+            Failure::RetryRecord,
+            "kept undone"
+        );
+        let (id, _) = emission.pop(10).unwrap();
+        assert_eq!(emission.finish(id).unwrap().ticket, 1);
+        assert_eq!(emission.held(), 0);
+    }
+
+    #[test]
+    fn recall_gives_back_what_is_not_due_soon() {
+        let mut emission = Emission::new(3, 10);
+        for due in [5, 50, 500] {
+            emission.hold(job(due, Priority::Low, u32::try_from(due).unwrap()));
+        }
+        assert!(emission.pop(5).is_some());
+        let back: Vec<_> = emission.recall(50).into_iter().map(|j| j.ticket).collect();
+        assert_eq!(back, [500]);
+        assert_eq!(emission.next_ms(), Some(50));
+    }
+
+    proptest! {
+        #[test]
+        fn never_early_nothing_lost_high_first(jobs in prop::collection::vec((0i64..100, 0usize..3), 1..200), steps in prop::collection::vec(0i64..20, 1..50)) {
+            let mut emission = Emission::new(3, u32::MAX);
+            for (ticket, (due, p)) in jobs.iter().enumerate() {
+                emission.hold(job(*due, Priority::ALL[*p], ticket as u32));
+            }
+            let (mut now, mut seen) = (0, Vec::new());
+            for step in steps.into_iter().chain([100]) {
+                now += step;
+                let mut last = Priority::High;
+                while let Some((id, attempt)) = emission.pop(now) {
+                    let (due, p) = jobs[attempt.job.ticket as usize];
+                    prop_assert!(due <= now, "early");
+                    prop_assert!(Priority::ALL[p] >= last, "lower priority first");
+                    last = Priority::ALL[p];
+                    seen.push(emission.finish(id).unwrap().ticket);
+                }
+                prop_assert!(emission.next_ms().is_none_or(|at| at > now));
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..jobs.len() as u32).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Emission on time: holds records in a timer, publishes each at its millisecond, tries again, writes dead letters.
+//!
+//! [`emission`] decides (pure), [`driver`] does.
+
+pub mod breaker;
+pub mod dead_letter;
+pub mod driver;
+pub mod emission;
+pub mod metrics;
+
+pub use dead_letter::DeadLetter;
+pub use driver::{End, EndKind, PublishSettings, Publisher, always_alive, start};
+pub use emission::{Job, Work};

@@ -1,0 +1,28 @@
+//! Every port in memory: for the demo, and for simulation that repeats exactly from a seed.
+//!
+//! Time that passes is tokio's, so `tokio::time::pause` moves it; the time of day comes from a
+//! [`delayq_core::clock::Clock`]. No threads and no randomness of its own. What is not kept by a service
+//! (messages, batches, rows, logs, committed offsets) is forgotten, so memory grows only with what is stored.
+
+pub mod batch_store;
+pub mod broker;
+pub mod clock;
+pub mod delay_queue;
+mod group;
+mod lock;
+mod log;
+pub mod murmur2;
+pub mod shard_state;
+pub mod sink;
+pub mod source;
+pub mod ticks;
+mod wait;
+
+pub use batch_store::MemoryBatchStore;
+pub use broker::MemoryBroker;
+pub use clock::RuntimeClock;
+pub use delay_queue::MemoryDelayQueue;
+pub use shard_state::MemoryShardState;
+pub use sink::{Fault, MemorySink};
+pub use source::{MemorySource, SourceOptions};
+pub use ticks::MemoryTickQueue;

@@ -1,0 +1,32 @@
+//! Kafka behind the ports: [`KafkaSource`] consumes the delay topics, [`KafkaSink`] publishes, [`KafkaAdmin`]
+//! creates and describes topics. All on librdkafka; nothing outside this crate names `rdkafka`.
+//!
+//! How the consumer works. One thread (`poll_loop`) polls, because librdkafka serves rebalances only from `poll`,
+//! and does all pausing, because a pause between the hand-out of a message and its accounting would deliver that
+//! message twice. It puts events into a bounded queue, from which the router's task takes them.
+
+mod admin;
+mod assignment;
+mod client_log;
+mod errors;
+mod event_queue;
+mod health;
+mod in_hand;
+mod incoming;
+pub mod metrics;
+mod poll_loop;
+mod probe;
+mod raw_headers;
+mod raw_offsets;
+mod rebalance;
+pub mod settings;
+mod shared;
+mod sink;
+mod sink_context;
+mod source;
+mod sync;
+
+pub use admin::{KafkaAdmin, TopicCreation, TopicDescription, TopicSpec};
+pub use settings::{Compression, KafkaSettings, SinkSettings, SourceSettings};
+pub use sink::KafkaSink;
+pub use source::KafkaSource;

@@ -1,0 +1,14 @@
+//! The router: consumes the delay topics, decides where each record goes, hands it over, then commits.
+//!
+//! [`pipeline`] is the loop; [`partitions`] knows what of each partition is finished; [`long`] writes to the
+//! long tier by the closing protocol; what is due soon is published through `delayq-delivery`.
+
+pub mod config;
+pub mod hot_keys;
+pub mod long;
+pub mod metrics;
+pub mod partitions;
+pub mod pipeline;
+
+pub use config::RouterSettings;
+pub use pipeline::{RouterPorts, run};

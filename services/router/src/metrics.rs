@@ -1,0 +1,47 @@
+//! What the router counts.
+
+/// Counter: records delivered by Kafka. Label: topic.
+pub const ACCEPTED: &str = "delayq_router_records_total";
+/// Counter: where they went. Label: path (`direct`, `short`, `long`, `refused`, `restored`).
+pub const ROUTED: &str = "delayq_router_routed_total";
+/// Gauge, bytes: memory of the records held.
+pub const HELD_BYTES: &str = "delayq_router_held_bytes";
+/// Gauge: 1 while intake is paused for memory.
+pub const PAUSED: &str = "delayq_router_paused";
+/// Counter: commits by outcome. Label: outcome.
+pub const COMMITS: &str = "delayq_router_commits_total";
+/// Counter: batches written to the long tier.
+pub const STORED: &str = "delayq_router_batches_stored_total";
+/// Counter: records sent to the queues as well because their bucket was closing: each may become a duplicate.
+pub const SENT_TOO: &str = "delayq_router_closing_bucket_records_total";
+/// Counter: reads of a shard's state after a write. Label: outcome (`read`, `skipped`).
+pub const STATE_READS: &str = "delayq_router_state_reads_total";
+/// Counter: records of partitions that were lost or took too long to give up: another router repeats them.
+pub const DISCARDED: &str = "delayq_router_discarded_total";
+
+/// Describes the metrics for the exporter.
+pub fn describe() {
+    use ::metrics::{describe_counter, describe_gauge};
+    describe_counter!(ACCEPTED, "Records delivered by Kafka");
+    describe_counter!(ROUTED, "Records by path");
+    describe_gauge!(
+        HELD_BYTES,
+        ::metrics::Unit::Bytes,
+        "Memory of the records held"
+    );
+    describe_gauge!(PAUSED, "1 while intake is paused for memory");
+    describe_counter!(COMMITS, "Offset commits by outcome");
+    describe_counter!(STORED, "Batches written to the long tier");
+    describe_counter!(
+        SENT_TOO,
+        "Records sent to the queues as well because their bucket was closing"
+    );
+    describe_counter!(
+        STATE_READS,
+        "Reads of a shard's state after a write, and those skipped"
+    );
+    describe_counter!(
+        DISCARDED,
+        "Records of partitions lost or given up unfinished"
+    );
+}

@@ -1,0 +1,286 @@
+//! What of each assigned partition is finished, and what is to be committed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use delayq_core::commit_metadata::{self, CommitMap};
+use delayq_core::offsets::{OffsetTracker, Token};
+use delayq_core::ports::{Assigned, Commit};
+use delayq_core::record::TopicPartition;
+
+/// Names one assignment of one partition: a later assignment of the same partition is another.
+pub type AssignmentId = u64;
+
+/// By what the router knows a record that is under way.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// The assignment it was delivered in.
+    pub assignment: AssignmentId,
+    /// Its place in the tracker.
+    pub token: Token,
+    /// What it counts against the memory budget.
+    pub memory_bytes: usize,
+    /// Cleared when the partition is lost.
+    pub alive: Arc<AtomicBool>,
+}
+
+impl Ticket {
+    /// Whether the partition is still ours.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+struct Assignment {
+    partition: TopicPartition,
+    tracker: OffsetTracker,
+    restored: Option<CommitMap>,
+    leader_epoch: Option<i32>,
+    confirmed: Option<Commit>,
+    alive: Arc<AtomicBool>,
+    held: usize,
+}
+
+/// What a delivered record is.
+#[derive(Debug)]
+pub enum Delivered {
+    /// To be routed.
+    New(Ticket),
+    /// Finished by an earlier owner: nothing to do.
+    Restored,
+    /// Delivered before in this assignment, or of no partition of ours.
+    Ignored,
+}
+
+/// All assigned partitions.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    assignments: HashMap<AssignmentId, Assignment>,
+    by_partition: HashMap<TopicPartition, AssignmentId>,
+    next_id: AssignmentId,
+}
+
+impl Partitions {
+    /// Takes a partition on. One that is still held must have been discarded before.
+    pub fn assign(&mut self, assigned: Assigned) {
+        let restored = match (assigned.committed, assigned.metadata.as_deref()) {
+            (Some(committed), Some(metadata)) => commit_metadata::decode(metadata, committed).unwrap_or_else(|fault| {
+                tracing::warn!(partition = %assigned.partition, %fault, "commit metadata ignored: records finished beyond the offset are repeated");
+                None
+            }),
+            _ => None,
+        };
+        self.next_id += 1;
+        self.by_partition
+            .insert(assigned.partition.clone(), self.next_id);
+        let leader_epoch = restored.as_ref().and_then(|map| map.leader_epoch);
+        self.assignments.insert(
+            self.next_id,
+            Assignment {
+                partition: assigned.partition,
+                tracker: OffsetTracker::new(assigned.committed),
+                restored,
+                leader_epoch,
+                confirmed: None,
+                alive: Arc::new(AtomicBool::new(true)),
+                held: 0,
+            },
+        );
+    }
+
+    /// A record was delivered.
+    pub fn deliver(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+        memory_bytes: usize,
+    ) -> Delivered {
+        let Some(id) = self.by_partition.get(partition).copied() else {
+            return Delivered::Ignored;
+        };
+        let Some(assignment) = self.assignments.get_mut(&id) else {
+            return Delivered::Ignored;
+        };
+        let Some(token) = assignment.tracker.deliver(offset) else {
+            return Delivered::Ignored;
+        };
+        assignment.leader_epoch = assignment.leader_epoch.max(leader_epoch);
+        if assignment
+            .restored
+            .as_ref()
+            .is_some_and(|map| map.covers(offset, leader_epoch))
+        {
+            assignment.tracker.finish(token);
+            return Delivered::Restored;
+        }
+        assignment.held += memory_bytes;
+        Delivered::New(Ticket {
+            assignment: id,
+            token,
+            memory_bytes,
+            alive: assignment.alive.clone(),
+        })
+    }
+
+    /// A record reached its end, confirmed. Answers with the memory it frees.
+    pub fn finish(&mut self, ticket: &Ticket) -> usize {
+        let Some(assignment) = self.assignments.get_mut(&ticket.assignment) else {
+            return 0;
+        };
+        if !assignment.tracker.finish(ticket.token) {
+            return 0;
+        }
+        assignment.held -= ticket.memory_bytes;
+        ticket.memory_bytes
+    }
+
+    /// The assignments of these partitions.
+    #[must_use]
+    pub fn ids(&self, partitions: &[TopicPartition]) -> Vec<AssignmentId> {
+        partitions
+            .iter()
+            .filter_map(|p| self.by_partition.get(p).copied())
+            .collect()
+    }
+
+    /// Whether everything delivered in these assignments is finished.
+    #[must_use]
+    pub fn all_finished(&self, ids: &[AssignmentId]) -> bool {
+        ids.iter().all(|id| {
+            self.assignments
+                .get(id)
+                .is_none_or(|a| a.tracker.unfinished() == 0)
+        })
+    }
+
+    /// Forgets partitions: their records are not published any more. Answers with the memory freed and the
+    /// number of records left unfinished.
+    pub fn discard(&mut self, partitions: &[TopicPartition]) -> (usize, usize) {
+        let (mut bytes, mut records) = (0, 0);
+        for partition in partitions {
+            let Some(assignment) = self
+                .by_partition
+                .remove(partition)
+                .and_then(|id| self.assignments.remove(&id))
+            else {
+                continue;
+            };
+            assignment.alive.store(false, Ordering::Release);
+            bytes += assignment.held;
+            records += assignment.tracker.unfinished();
+        }
+        (bytes, records)
+    }
+
+    /// What there is to commit that has not been confirmed, for `ids` or for all.
+    #[must_use]
+    pub fn commits(&self, ids: Option<&[AssignmentId]>) -> Vec<Commit> {
+        self.assignments
+            .iter()
+            .filter(|(id, _)| ids.is_none_or(|ids| ids.contains(id)))
+            .filter_map(|(_, assignment)| {
+                let commit = assignment.commit()?;
+                (assignment.confirmed.as_ref() != Some(&commit)).then_some(commit)
+            })
+            .collect()
+    }
+
+    /// A commit was confirmed.
+    pub fn confirmed(&mut self, commit: Commit) {
+        let assignment = self
+            .by_partition
+            .get(&commit.partition)
+            .and_then(|id| self.assignments.get_mut(id));
+        if let Some(assignment) = assignment {
+            assignment.confirmed = Some(commit);
+        }
+    }
+
+    /// All partitions.
+    #[must_use]
+    pub fn all(&self) -> Vec<TopicPartition> {
+        self.by_partition.keys().cloned().collect()
+    }
+}
+
+impl Assignment {
+    fn commit(&self) -> Option<Commit> {
+        let offset = self.tracker.head()?;
+        let map = CommitMap {
+            committed: offset,
+            leader_epoch: self.leader_epoch,
+            finished: self.tracker.finished_beyond_head(),
+        };
+        Some(Commit {
+            partition: self.partition.clone(),
+            offset,
+            metadata: commit_metadata::encode(&map),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(committed: Option<i64>, metadata: Option<String>) -> Assigned {
+        Assigned {
+            partition: TopicPartition::new("d", 0),
+            committed,
+            metadata,
+        }
+    }
+
+    fn ticket(partitions: &mut Partitions, offset: i64) -> Ticket {
+        match partitions.deliver(&TopicPartition::new("d", 0), offset, Some(1), 10) {
+            Delivered::New(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_finished_beyond_the_head_survives_a_restart() {
+        let mut before = Partitions::default();
+        before.assign(assigned(Some(5), None));
+        let tickets: Vec<_> = (5..10).map(|offset| ticket(&mut before, offset)).collect();
+        for at in [0, 2, 3] {
+            assert_eq!(before.finish(&tickets[at]), 10);
+        }
+        assert_eq!(before.finish(&tickets[0]), 0, "counted once");
+        let commit = before.commits(None).remove(0);
+        assert_eq!(commit.offset, 6);
+        before.confirmed(commit.clone());
+        assert!(before.commits(None).is_empty(), "nothing new to commit");
+
+        let mut after = Partitions::default();
+        after.assign(assigned(Some(commit.offset), Some(commit.metadata)));
+        let kinds: Vec<_> = (6..10)
+            .map(|o| {
+                matches!(
+                    after.deliver(&TopicPartition::new("d", 0), o, Some(1), 10),
+                    Delivered::New(_)
+                )
+            })
+            .collect();
+        assert_eq!(kinds, [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_lost_partition_lets_go_of_its_records() {
+        let mut partitions = Partitions::default();
+        partitions.assign(assigned(Some(0), None));
+        let old = ticket(&mut partitions, 0);
+        assert_eq!(partitions.discard(&[TopicPartition::new("d", 0)]), (10, 1));
+        assert!(!old.is_alive());
+        partitions.assign(assigned(Some(0), None));
+        let new = ticket(&mut partitions, 0);
+        assert_eq!(partitions.finish(&old), 0, "of another assignment");
+        assert!(new.is_alive());
+        assert!(!partitions.all_finished(&partitions.ids(&[TopicPartition::new("d", 0)])));
+        assert!(partitions.commits(None).iter().all(|c| c.offset == 0));
+    }
+}

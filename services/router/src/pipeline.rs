@@ -1,0 +1,616 @@
+//! The loop: source events in, records routed, groups packed and handed over, finished offsets committed.
+//!
+//! One task owns all state; the calls to queues and store run as tasks of their own and report what is
+//! confirmed. The poll of the consumer never waits for them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delayq_core::bucket::{Bucket, shard_of};
+use delayq_core::clock::Clock;
+use delayq_core::headers::Refusal;
+use delayq_core::packer::{Packed, Packer, SizeLimits, pack_by_ms};
+use delayq_core::ports::{
+    BatchStore, Commit, DelayQueue, HealthReport, RecordSink, RecordSource, RevokeReply,
+    ShardState, SourceEvent, paired,
+};
+use delayq_core::priority::Priority;
+use delayq_core::record::{Incoming, Path, SCHEDULED_OVERHEAD_BYTES, Scheduled, TopicPartition};
+use delayq_core::route::{Decision, route};
+use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Work, start};
+use delayq_delivery::queue::{QueueSender, Sent};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RouterSettings;
+use crate::long::{LongKey, LongSettings, LongWriter};
+use crate::metrics as names;
+use crate::partitions::{AssignmentId, Delivered, Partitions, Ticket};
+
+/// What the router needs.
+pub struct RouterPorts {
+    /// Delay topics.
+    pub source: Box<dyn RecordSource>,
+    /// Output and dead-letter topics.
+    pub sink: Arc<dyn RecordSink>,
+    /// Queues.
+    pub queue: Arc<dyn DelayQueue>,
+    /// Table of batches.
+    pub store: Arc<dyn BatchStore>,
+    /// State rows.
+    pub shards: Arc<dyn ShardState>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Health.
+    pub health: Arc<dyn HealthReport>,
+}
+
+/// What the records of a queue message share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct ShortKey {
+    priority: Priority,
+    due_s: i64,
+}
+
+struct Revoke {
+    partitions: Vec<TopicPartition>,
+    ids: Vec<AssignmentId>,
+    reply: RevokeReply,
+    deadline: Instant,
+}
+
+/// Groups sent in one task, at most: one SQS call holds ten messages.
+const GROUPS_PER_CALL: usize = 10;
+/// Time kept for arrival ahead of the due second and for the call itself.
+const PACK_RESERVE_MS: i64 = 1_000;
+/// The loop beats at least this often.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// A loop silent for longer is stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// Longest wait for the coordinator to confirm a commit.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// Runs until `stop`, then until everything held is confirmed and committed, or the stop's time is over.
+pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: CancellationToken) {
+    let (publisher, ends) = start(
+        settings.publish.clone(),
+        ports.sink.clone(),
+        ports.clock.clone(),
+    );
+    let sender = Arc::new(QueueSender::new(
+        ports.queue.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.queue,
+    ));
+    let long_settings = LongSettings {
+        times: settings.times,
+        writer: settings.writer.clone(),
+        expire_after_ms: settings.expire_after_ms,
+        limits: SizeLimits {
+            wanted_bytes: settings.store_batch_bytes,
+            largest_bytes: settings.store_batch_bytes,
+            zstd_level: settings.queue.zstd_level,
+        },
+        concurrency: settings.store_concurrency,
+        retry_first: settings.queue.retry_first,
+        retry_max: settings.queue.retry_max,
+    };
+    let long = Arc::new(LongWriter::new(
+        long_settings,
+        ports.store.clone(),
+        ports.shards.clone(),
+        sender.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+    ));
+    let (reports, report_rx) = mpsc::unbounded_channel();
+    let mut router = Router {
+        short: Packer::new(settings.group_raw_bytes, settings.group_records),
+        long_groups: Packer::new(settings.group_raw_bytes, settings.group_records),
+        short_ready: Default::default(),
+        long_ready: VecDeque::new(),
+        tasks: JoinSet::new(),
+        partitions: Partitions::default(),
+        revokes: Vec::new(),
+        held_bytes: 0,
+        paused: false,
+        newly_assigned: false,
+        source_unhealthy: false,
+        crowded: Vec::new(),
+        settings,
+        publisher,
+        sender,
+        long,
+        reports,
+        clock: ports.clock,
+        health: ports.health,
+    };
+    router.run(ports.source, ends, report_rx, stop).await;
+}
+
+struct Router {
+    settings: RouterSettings,
+    publisher: Publisher<Ticket>,
+    sender: Arc<QueueSender>,
+    long: Arc<LongWriter>,
+    reports: mpsc::UnboundedSender<Sent<Ticket>>,
+    clock: Arc<dyn Clock>,
+    health: Arc<dyn HealthReport>,
+    partitions: Partitions,
+    short: Packer<ShortKey, Ticket>,
+    long_groups: Packer<LongKey, Ticket>,
+    short_ready: [VecDeque<Packed<ShortKey, Ticket>>; 3],
+    long_ready: VecDeque<Packed<LongKey, Ticket>>,
+    tasks: JoinSet<()>,
+    revokes: Vec<Revoke>,
+    held_bytes: usize,
+    /// Paused for memory.
+    paused: bool,
+    /// New partitions start unpaused.
+    newly_assigned: bool,
+    /// The source has said what is wrong, and not yet that it is over.
+    source_unhealthy: bool,
+    /// Partitions paused because their map of finished offsets is too large.
+    crowded: Vec<TopicPartition>,
+}
+
+impl Router {
+    async fn run(
+        &mut self,
+        mut source: Box<dyn RecordSource>,
+        mut ends: mpsc::UnboundedReceiver<End<Ticket>>,
+        mut reports: mpsc::UnboundedReceiver<Sent<Ticket>>,
+        stop: CancellationToken,
+    ) {
+        let mut commit_tick = tokio::time::interval(self.settings.commit_interval);
+        commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop_by: Option<Instant> = None;
+        let mut end_batch = Vec::with_capacity(1024);
+        loop {
+            self.health.beat("router", STALLED_AFTER);
+            self.pack();
+            self.dispatch();
+            self.relieve(source.as_ref());
+            self.answer_revokes();
+            let wake = self.next_wake(stop_by);
+            tokio::select! {
+                event = source.next() => match event {
+                    Some(event) => self.on_source(event),
+                    None => break,
+                },
+                count = ends.recv_many(&mut end_batch, 1024) => {
+                    if count == 0 {
+                        tracing::error!("the publisher ended before the router");
+                        break;
+                    }
+                    for end in end_batch.drain(..) {
+                        self.on_end(&end);
+                    }
+                }
+                Some(report) = reports.recv() => self.on_report(report),
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    // A panicked task has lost track of its records: only a restart repeats them.
+                    if let Err(error) = done && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+                _ = commit_tick.tick() => {
+                    self.watch_kafka();
+                    self.commit(source.as_ref()).await;
+                }
+                () = stop.cancelled(), if stop_by.is_none() => {
+                    tracing::info!(held_bytes = self.held_bytes, "router stops: intake ends, what is held is confirmed and committed");
+                    stop_by = Some(Instant::now() + self.settings.stop_timeout);
+                    source.close();
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            if stop_by.is_some_and(|at| Instant::now() >= at) {
+                tracing::error!(
+                    held_bytes = self.held_bytes,
+                    "router stops with unfinished records: they are read again at the next start"
+                );
+                break;
+            }
+        }
+        self.tasks.abort_all();
+    }
+
+    fn on_source(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Assigned(assigned) => {
+                for one in assigned {
+                    self.discard(std::slice::from_ref(&one.partition));
+                    tracing::info!(partition = %one.partition, committed = one.committed, "partition assigned");
+                    self.partitions.assign(one);
+                }
+                self.newly_assigned = true;
+                if !self.source_unhealthy {
+                    self.health.report("delay topics", Ok(()));
+                }
+            }
+            SourceEvent::Records(records) => self.on_records(records),
+            SourceEvent::Revoked { partitions, reply } => {
+                tracing::info!(
+                    partitions = partitions.len(),
+                    "partitions revoked: finishing what is held of them"
+                );
+                let ids = self.partitions.ids(&partitions);
+                self.pack_everything();
+                let deadline = Instant::now() + self.settings.revoke_timeout;
+                self.revokes.push(Revoke {
+                    partitions,
+                    ids,
+                    reply,
+                    deadline,
+                });
+            }
+            SourceEvent::Lost(partitions) => {
+                tracing::warn!(
+                    partitions = partitions.len(),
+                    "partitions lost: discarding what is held of them"
+                );
+                self.discard(&partitions);
+            }
+            SourceEvent::Unhealthy(error) => {
+                self.source_unhealthy = true;
+                self.health.report("delay topics", Err(error.to_string()));
+            }
+            SourceEvent::Healthy => {
+                self.source_unhealthy = false;
+                self.health.report("delay topics", Ok(()));
+            }
+        }
+    }
+
+    fn on_records(&mut self, records: Vec<Incoming>) {
+        let now_ms = self.clock.now_ms();
+        let mut jobs = Vec::new();
+        for incoming in records {
+            let memory_bytes = incoming.record.payload_bytes() + SCHEDULED_OVERHEAD_BYTES;
+            metrics::counter!(names::ACCEPTED, "topic" => incoming.source.at.topic.to_string())
+                .increment(1);
+            let at = &incoming.source;
+            let ticket = match self.partitions.deliver(
+                &at.at,
+                at.offset,
+                incoming.leader_epoch,
+                memory_bytes,
+            ) {
+                Delivered::New(ticket) => ticket,
+                Delivered::Restored => {
+                    metrics::counter!(names::ROUTED, "path" => "restored").increment(1);
+                    continue;
+                }
+                Delivered::Ignored => continue,
+            };
+            self.held_bytes += memory_bytes;
+            match route(incoming, now_ms, &self.settings.policy) {
+                Decision::Schedule(record) => self.schedule(*record, ticket, now_ms, &mut jobs),
+                Decision::Cancel { incoming, .. } => {
+                    let refusal = Refusal::new(
+                        "cancel-unavailable",
+                        "this version does not track records yet: a cancel cannot be carried out",
+                    );
+                    jobs.push(refuse(*incoming, refusal, ticket));
+                }
+                Decision::Refuse { refusal, incoming } => {
+                    jobs.push(refuse(*incoming, refusal, ticket))
+                }
+            }
+        }
+        self.hold(jobs);
+    }
+
+    fn schedule(
+        &mut self,
+        record: Scheduled,
+        ticket: Ticket,
+        now_ms: i64,
+        jobs: &mut Vec<Job<Ticket>>,
+    ) {
+        metrics::counter!(names::ROUTED, "path" => record.path.as_str()).increment(1);
+        let by_ms = pack_by_ms(
+            record.due_ms,
+            now_ms,
+            self.settings.queue.early_ms + PACK_RESERVE_MS,
+            self.settings.max_wait_ms,
+        );
+        match record.path {
+            Path::Direct => {
+                let alive = ticket.alive.clone();
+                jobs.push(Job {
+                    work: Work::Publish(Arc::new(record)),
+                    ticket,
+                    alive,
+                });
+            }
+            Path::Short => {
+                let key = ShortKey {
+                    priority: record.priority,
+                    due_s: record.due_ms.div_euclid(1000),
+                };
+                if let Some(full) = self.short.push(key, record, ticket, by_ms) {
+                    self.short_ready_push(full);
+                }
+            }
+            Path::Long => {
+                let bucket = Bucket::of(record.due_ms, self.settings.times.bucket_ms);
+                let key = LongKey {
+                    bucket,
+                    shard: shard_of(&record.source.at, self.settings.shards),
+                };
+                // The lead must not begin while the batch is being packed: that would make every record of it a duplicate.
+                let lead_ms =
+                    bucket.start_ms(self.settings.times.bucket_ms) - self.settings.times.lead_ms;
+                let by_ms = by_ms.min(pack_by_ms(lead_ms, now_ms, 0, self.settings.max_wait_ms));
+                self.long_ready
+                    .extend(self.long_groups.push(key, record, ticket, by_ms));
+            }
+        }
+    }
+
+    fn on_end(&mut self, end: &End<Ticket>) {
+        if end.kind == EndKind::Abandoned {
+            return;
+        }
+        self.held_bytes -= self.partitions.finish(&end.ticket);
+    }
+
+    fn on_report(&mut self, report: Sent<Ticket>) {
+        match report {
+            Sent::Confirmed(tickets) => {
+                for ticket in tickets {
+                    self.held_bytes -= self.partitions.finish(&ticket);
+                }
+            }
+            // Their partition is another router's: it reads them again.
+            Sent::Abandoned(_) => {}
+            Sent::Unsendable(records) => {
+                let jobs = records
+                    .into_iter()
+                    .map(|one| {
+                        let letter = DeadLetter::unpublishable(&one.record, one.refusal);
+                        let alive = one.ticket.alive.clone();
+                        Job {
+                            work: Work::DeadLetter(Arc::new(letter)),
+                            ticket: one.ticket,
+                            alive,
+                        }
+                    })
+                    .collect();
+                self.hold(jobs);
+            }
+        }
+    }
+
+    fn hold(&self, jobs: Vec<Job<Ticket>>) {
+        if !self.publisher.hold(jobs) {
+            tracing::error!(
+                "the publisher is gone: records stay unfinished and are read again after a restart"
+            );
+        }
+    }
+
+    /// Closes groups whose time has come, and the oldest ones when memory runs short.
+    fn pack(&mut self) {
+        let now_ms = self.clock.now_ms();
+        for group in self.short.take_due(now_ms) {
+            self.short_ready_push(group);
+        }
+        self.long_ready.extend(self.long_groups.take_due(now_ms));
+        while self.short.held_bytes() + self.long_groups.held_bytes()
+            > self.settings.memory_bytes / 2
+        {
+            let short = self.short.take_oldest();
+            let long = self.long_groups.take_oldest();
+            if short.is_none() && long.is_none() {
+                break;
+            }
+            short
+                .into_iter()
+                .for_each(|group| self.short_ready_push(group));
+            self.long_ready.extend(long);
+        }
+    }
+
+    fn pack_everything(&mut self) {
+        while let Some(group) = self.short.take_oldest() {
+            self.short_ready_push(group);
+        }
+        while let Some(group) = self.long_groups.take_oldest() {
+            self.long_ready.push_back(group);
+        }
+    }
+
+    fn short_ready_push(&mut self, group: Packed<ShortKey, Ticket>) {
+        if let Some(queue) = self.short_ready.get_mut(group.key.priority.index()) {
+            queue.push_back(group);
+        }
+    }
+
+    /// Starts calls, high priority first. Each tier has a limit of its own: a broken one holds up no other.
+    fn dispatch(&mut self) {
+        for priority in Priority::ALL {
+            let Some(queue) = self.short_ready.get_mut(priority.index()) else {
+                continue;
+            };
+            while !queue.is_empty() {
+                let count = queue.len().min(GROUPS_PER_CALL);
+                let groups: Vec<_> = queue.drain(..count).map(|group| group.items).collect();
+                let (sender, reports) = (self.sender.clone(), self.reports.clone());
+                self.tasks.spawn(async move {
+                    sender
+                        .send(priority, groups, Ticket::is_alive, |sent| {
+                            report(&reports, sent)
+                        })
+                        .await;
+                });
+            }
+        }
+        for group in self.long_ready.drain(..) {
+            let (long, reports) = (self.long.clone(), self.reports.clone());
+            self.tasks.spawn(async move {
+                long.write(group.key, group.items, |sent| report(&reports, sent))
+                    .await;
+            });
+        }
+    }
+
+    /// Pauses intake above the memory limit, resumes it at half of it.
+    fn relieve(&mut self, source: &dyn RecordSource) {
+        metrics::gauge!(names::HELD_BYTES).set(self.held_bytes as f64);
+        if (!self.paused && self.held_bytes > self.settings.memory_bytes)
+            || (self.paused && self.newly_assigned)
+        {
+            source.pause(&self.partitions.all());
+            self.paused = true;
+        } else if self.paused && self.held_bytes <= self.settings.memory_bytes / 2 {
+            let crowded = &self.crowded;
+            let free: Vec<_> = self
+                .partitions
+                .all()
+                .into_iter()
+                .filter(|p| !crowded.contains(p))
+                .collect();
+            source.resume(&free);
+            self.paused = false;
+        }
+        self.newly_assigned = false;
+        metrics::gauge!(names::PAUSED).set(f64::from(u8::from(self.paused)));
+    }
+
+    fn watch_kafka(&self) {
+        let kafka = self
+            .publisher
+            .held_back()
+            .map_or(Ok(()), |error| Err(error.to_string()));
+        self.health.report("output topics (router)", kafka);
+    }
+
+    async fn commit(&mut self, source: &dyn RecordSource) {
+        let mut commits = self.partitions.commits(None);
+        self.pause_crowded(&mut commits, source);
+        if commits.is_empty() {
+            return;
+        }
+        let Ok(outcomes) = tokio::time::timeout(COMMIT_WAIT, source.commit(commits.clone())).await
+        else {
+            metrics::counter!(names::COMMITS, "outcome" => "unanswered").increment(1);
+            tracing::warn!("the group coordinator does not answer a commit; it is sent again");
+            return;
+        };
+        for (commit, outcome) in paired(commits, outcomes, "commit") {
+            match outcome {
+                Ok(()) => {
+                    metrics::counter!(names::COMMITS, "outcome" => "confirmed").increment(1);
+                    self.partitions.confirmed(commit);
+                }
+                Err(error) => {
+                    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
+                    tracing::warn!(partition = %commit.partition, %error, "commit failed; it is sent again");
+                }
+            }
+        }
+    }
+
+    /// A map too large for the broker: the commit goes without it, the partition pauses, what is held is flushed.
+    fn pause_crowded(&mut self, commits: &mut [Commit], source: &dyn RecordSource) {
+        let crowded = drop_large_maps(commits, self.settings.metadata_max_bytes);
+        let known = self.partitions.all();
+        let free: Vec<_> = self
+            .crowded
+            .iter()
+            .filter(|p| !crowded.contains(p) && known.contains(p))
+            .cloned()
+            .collect();
+        if !free.is_empty() && !self.paused {
+            source.resume(&free);
+        }
+        if !crowded.is_empty() {
+            source.pause(&crowded);
+            self.pack_everything();
+        }
+        self.crowded = crowded;
+    }
+
+    /// Gives revoked partitions back once they are finished, or out of time.
+    fn answer_revokes(&mut self) {
+        let now = Instant::now();
+        let (ready, waiting): (Vec<_>, Vec<_>) = self
+            .revokes
+            .drain(..)
+            .partition(|r| self.partitions.all_finished(&r.ids) || now >= r.deadline);
+        self.revokes = waiting;
+        for revoke in ready {
+            let mut commits = self.partitions.commits(Some(&revoke.ids));
+            drop_large_maps(&mut commits, self.settings.metadata_max_bytes);
+            revoke.reply.send(commits);
+            self.discard(&revoke.partitions);
+        }
+    }
+
+    fn discard(&mut self, partitions: &[TopicPartition]) {
+        let (bytes, records) = self.partitions.discard(partitions);
+        self.held_bytes -= bytes;
+        if records > 0 {
+            metrics::counter!(names::DISCARDED).increment(records as u64);
+            tracing::warn!(
+                records,
+                "records given up unfinished: the next owner of their partitions repeats them"
+            );
+        }
+        self.short.retain(Ticket::is_alive);
+        self.long_groups.retain(Ticket::is_alive);
+    }
+
+    fn next_wake(&self, stop_by: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let now_ms = self.clock.now_ms();
+        let packs = [
+            self.short.next_deadline_ms(),
+            self.long_groups.next_deadline_ms(),
+        ];
+        let packs = packs.into_iter().flatten().map(|at_ms| {
+            now + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
+        });
+        let revokes = self.revokes.iter().map(|r| r.deadline);
+        packs
+            .chain(revokes)
+            .chain(stop_by)
+            .fold(now + HEARTBEAT, Instant::min)
+    }
+}
+
+fn refuse(incoming: Incoming, refusal: Refusal, ticket: Ticket) -> Job<Ticket> {
+    metrics::counter!(names::ROUTED, "path" => "refused").increment(1);
+    let alive = ticket.alive.clone();
+    Job {
+        work: Work::DeadLetter(Arc::new(DeadLetter::refused(incoming, refusal))),
+        ticket,
+        alive,
+    }
+}
+
+fn report(reports: &mpsc::UnboundedSender<Sent<Ticket>>, sent: Sent<Ticket>) {
+    if reports.send(sent).is_err() {
+        tracing::debug!("records were confirmed after the router had ended: they are read again");
+    }
+}
+
+/// Takes the maps away that the broker would refuse: without its map a commit stands. Answers with their partitions.
+fn drop_large_maps(commits: &mut [Commit], limit_bytes: usize) -> Vec<TopicPartition> {
+    let large = commits
+        .iter_mut()
+        .filter(|commit| commit.metadata.len() > limit_bytes);
+    large
+        .map(|commit| {
+            commit.metadata = String::new();
+            commit.partition.clone()
+        })
+        .collect()
+}

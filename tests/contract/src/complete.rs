@@ -1,0 +1,40 @@
+//! A check that is written but not listed would never run.
+
+macro_rules! names {
+    ($port:ident: $($check:ident)*) => { [$(stringify!($check)),*] };
+}
+
+fn written(source: &str) -> Vec<&str> {
+    source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
+        .collect()
+}
+
+#[test]
+fn every_check_is_listed() {
+    assert_eq!(
+        crate::delay_queue_checks!(names).to_vec(),
+        written(include_str!("delay_queue.rs"))
+    );
+    assert_eq!(
+        crate::tick_queue_checks!(names).to_vec(),
+        written(include_str!("tick_queue.rs"))
+    );
+    assert_eq!(
+        crate::batch_store_checks!(names).to_vec(),
+        written(include_str!("batch_store.rs"))
+    );
+    assert_eq!(
+        crate::shard_state_checks!(names).to_vec(),
+        written(include_str!("shard_state.rs"))
+    );
+    assert_eq!(
+        crate::record_source_checks!(names).to_vec(),
+        written(include_str!("record_source.rs"))
+    );
+    assert_eq!(
+        crate::record_sink_checks!(names).to_vec(),
+        written(include_str!("record_sink.rs"))
+    );
+}

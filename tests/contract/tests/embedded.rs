@@ -1,0 +1,105 @@
+//! The suites over the adapters in memory, in paused time: seconds of delay cost none.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use delayq_contract::kafka::Kafka;
+use delayq_core::clock::{Clock, EpochMs};
+use delayq_core::ports::{BatchStore, DelayQueue, RecordSink, RecordSource, ShardState, TickQueue};
+use delayq_core::record::{Incoming, Record, TopicPartition};
+use delayq_embedded::{
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryShardState, MemorySink, MemorySource,
+    MemoryTickQueue, RuntimeClock, SourceOptions,
+};
+
+const NOW_MS: EpochMs = 1_790_000_000_000;
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(RuntimeClock::starting_at(NOW_MS))
+}
+
+struct InMemory(MemoryBroker);
+
+#[async_trait]
+impl Kafka for InMemory {
+    async fn topic(&self, partitions: u32) -> Arc<str> {
+        let name = format!("topic-{}", self.0.topics().len());
+        self.0.create_topic(&name, partitions);
+        name.into()
+    }
+
+    async fn write(
+        &self,
+        partition: &TopicPartition,
+        records: Vec<Record>,
+        timestamp_ms: Option<EpochMs>,
+    ) {
+        for record in records {
+            self.0.produce(partition, record, timestamp_ms).unwrap();
+        }
+    }
+
+    async fn read(&self, topic: &str) -> Vec<Incoming> {
+        self.0.read(topic)
+    }
+
+    fn join(&self, group: &str, topic: &str) -> Box<dyn RecordSource> {
+        let options = SourceOptions::default();
+        Box::new(MemorySource::join(&self.0, group, [topic], options))
+    }
+
+    fn sink(&self) -> Arc<dyn RecordSink> {
+        Arc::new(MemorySink::new(&self.0))
+    }
+}
+
+/// A fresh subject for each port.
+mod subject {
+    use super::*;
+
+    pub(super) fn delay_queue() -> Box<dyn DelayQueue> {
+        Box::new(MemoryDelayQueue::new(clock()))
+    }
+
+    pub(super) fn tick_queue() -> Box<dyn TickQueue> {
+        Box::new(MemoryTickQueue::new())
+    }
+
+    pub(super) fn batch_store() -> Box<dyn BatchStore> {
+        Box::new(MemoryBatchStore::new(clock()))
+    }
+
+    pub(super) fn shard_state() -> Box<dyn ShardState> {
+        Box::new(MemoryShardState::new())
+    }
+
+    pub(super) fn record_source() -> Box<dyn Kafka> {
+        Box::new(InMemory(MemoryBroker::new(clock())))
+    }
+
+    pub(super) fn record_sink() -> Box<dyn Kafka> {
+        record_source()
+    }
+}
+
+macro_rules! on_embedded {
+    ($port:ident: $($check:ident)*) => {
+        mod $port {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $check() {
+                    delayq_contract::$port::$check(&*super::subject::$port()).await;
+                }
+            )*
+        }
+    };
+}
+
+delayq_contract::delay_queue_checks!(on_embedded);
+delayq_contract::tick_queue_checks!(on_embedded);
+delayq_contract::batch_store_checks!(on_embedded);
+delayq_contract::shard_state_checks!(on_embedded);
+delayq_contract::record_source_checks!(on_embedded);
+delayq_contract::record_sink_checks!(on_embedded);

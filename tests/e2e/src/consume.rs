@@ -1,0 +1,152 @@
+//! Reads topics with a consumer that knows nothing of delayq.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use delayq_core::record::{Header, Record};
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+/// A record as it arrived.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// When it was produced, by the producing clock, ms.
+    pub timestamp_ms: i64,
+    /// Key, value, headers.
+    pub record: Record,
+}
+
+impl Arrived {
+    /// Text of a header.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.record.header_text(name)
+    }
+
+    /// A header that is a number.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The headers that delayq did not add.
+    pub fn original_headers(&self) -> Vec<Header> {
+        self.record
+            .headers
+            .iter()
+            .filter(|h| !h.name.starts_with("delayed-"))
+            .cloned()
+            .collect()
+    }
+}
+
+/// Reads from the beginning until `enough` says so, or `limit` is over.
+pub async fn read_until(
+    bootstrap_servers: &str,
+    topics: &[String],
+    limit: Duration,
+    mut enough: impl FnMut(&[Arrived]) -> bool,
+) -> Vec<Arrived> {
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", format!("reader-{}", uuid::Uuid::new_v4()))
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("fetch.queue.backoff.ms", "5")
+        .create()
+        .expect("a consumer");
+    let mut assignment = TopicPartitionList::new();
+    for topic in topics {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), Duration::from_secs(10))
+            .expect("metadata");
+        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+            assignment
+                .add_partition_offset(topic, partition.id(), Offset::Beginning)
+                .expect("an offset");
+        }
+    }
+    consumer.assign(&assignment).expect("assigned");
+    let until = Instant::now() + limit;
+    let mut arrived = Vec::new();
+    while !enough(&arrived) {
+        let Ok(message) = tokio::time::timeout_at(until, consumer.recv()).await else {
+            break;
+        };
+        let message = message.expect("a record");
+        let headers = message.headers().map(|headers| {
+            headers
+                .iter()
+                .map(|h| Header {
+                    name: h.key.to_owned(),
+                    value: h.value.map(Bytes::copy_from_slice),
+                })
+                .collect()
+        });
+        arrived.push(Arrived {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            timestamp_ms: message.timestamp().to_millis().expect("a timestamp"),
+            record: Record {
+                key: message.key().map(Bytes::copy_from_slice),
+                value: message.payload().map(Bytes::copy_from_slice),
+                headers: headers.unwrap_or_default(),
+            },
+        });
+    }
+    arrived
+}
+
+/// Reads at least `count` records, then as long as `quiet` passes without another: for tests that look for duplicates.
+pub async fn settled(
+    bootstrap_servers: &str,
+    topics: &[String],
+    count: usize,
+    limit: Duration,
+    quiet: Duration,
+) -> Vec<Arrived> {
+    read_until(bootstrap_servers, topics, limit, |arrived| {
+        arrived.len() >= count
+    })
+    .await;
+    // Read once more from the start: what came twice has had `quiet` to come.
+    read_until(bootstrap_servers, topics, quiet, |_| false).await
+}
+
+/// Waits until `group` has committed everything in `topic`: every record of it has been handed over, confirmed.
+pub async fn until_committed(bootstrap_servers: &str, group: &str, topic: &str, limit: Duration) {
+    const ANSWER: Duration = Duration::from_secs(10);
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", group)
+        .create()
+        .expect("a consumer");
+    let metadata = consumer
+        .fetch_metadata(Some(topic), ANSWER)
+        .expect("metadata");
+    let mut partitions = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        partitions.add_partition(topic, partition.id());
+    }
+    let until = Instant::now() + limit;
+    loop {
+        let committed = consumer
+            .committed_offsets(partitions.clone(), ANSWER)
+            .expect("offsets");
+        let open = committed.elements().iter().any(|partition| {
+            let (_, end) = consumer
+                .fetch_watermarks(topic, partition.partition(), ANSWER)
+                .expect("watermarks");
+            end > 0 && partition.offset() != Offset::Offset(end)
+        });
+        if !open {
+            return;
+        }
+        assert!(Instant::now() < until, "not committed: {committed:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
