@@ -21,6 +21,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::payload::PayloadRef;
 use crate::priority::Priority;
 use crate::record::{Header, Path, Record, Scheduled, Source, TopicPartition};
 
@@ -199,6 +200,21 @@ mod wire {
         value: Option<Bytes>,
         #[prost(message, repeated, tag = "12")]
         headers: Vec<WireHeader>,
+        /// Where key, value and headers are, if they are not here.
+        #[prost(message, optional, tag = "13")]
+        payload: Option<WirePayload>,
+        #[prost(string, optional, tag = "14")]
+        limit: Option<String>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct WirePayload {
+        #[prost(string, tag = "1")]
+        id: String,
+        #[prost(uint32, tag = "2")]
+        chunks: u32,
+        #[prost(uint32, tag = "3")]
+        record_bytes: u32,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -211,6 +227,7 @@ mod wire {
 
     impl Batch {
         pub(super) fn pack(records: &[Scheduled]) -> Self {
+            let nothing = Record::default();
             let mut topics: Vec<String> = Vec::new();
             let mut known: HashMap<Arc<str>, u32> = HashMap::new();
             let mut name = |topic: &Arc<str>| {
@@ -221,7 +238,18 @@ mod wire {
             };
             let records = records
                 .iter()
-                .map(|r| Item {
+                // What the payload store holds does not travel.
+                .map(|r| {
+                    (
+                        r,
+                        if r.payload.is_some() {
+                            &nothing
+                        } else {
+                            &r.record
+                        },
+                    )
+                })
+                .map(|(r, record)| Item {
                     source_topic: name(&r.source.at.topic),
                     partition: u32::try_from(r.source.at.partition).unwrap_or(0),
                     offset: u64::try_from(r.source.offset).unwrap_or(0),
@@ -235,10 +263,9 @@ mod wire {
                         Path::Short => 1,
                         Path::Long => 2,
                     },
-                    key: r.record.key.clone(),
-                    value: r.record.value.clone(),
-                    headers: r
-                        .record
+                    key: record.key.clone(),
+                    value: record.value.clone(),
+                    headers: record
                         .headers
                         .iter()
                         .map(|h| WireHeader {
@@ -246,6 +273,12 @@ mod wire {
                             value: h.value.clone(),
                         })
                         .collect(),
+                    payload: r.payload.as_ref().map(|p| WirePayload {
+                        id: p.id.to_string(),
+                        chunks: p.chunks,
+                        record_bytes: p.record_bytes,
+                    }),
+                    limit: r.limit.as_ref().map(ToString::to_string),
                 })
                 .collect();
             Self { topics, records }
@@ -296,6 +329,12 @@ mod wire {
                             })
                             .collect(),
                     },
+                    payload: r.payload.map(|p| PayloadRef {
+                        id: p.id.into(),
+                        chunks: p.chunks,
+                        record_bytes: p.record_bytes,
+                    }),
+                    limit: r.limit.map(Arc::from),
                 })
             };
             self.records.into_iter().map(item).collect()
@@ -404,6 +443,21 @@ mod tests {
             from_text("no base64!").unwrap_err().code(),
             "batch-not-base64"
         );
+    }
+
+    #[test]
+    fn a_reference_travels_in_place_of_the_record() {
+        let mut record = scheduled(1_700_000_000_123);
+        record.record.value = Some(Bytes::from(vec![b'x'; 5000]));
+        record.payload = Some(PayloadRef {
+            id: "orders.delay/2/123-0badcafe".into(),
+            chunks: 3,
+            record_bytes: 900_000,
+        });
+        let read = decode(&encode(std::slice::from_ref(&record), 1).unwrap()).unwrap();
+        record.record = Record::default();
+        assert_eq!(read, [record]);
+        assert!(read[0].memory_bytes() > 900_000, "counted as it will be");
     }
 
     /// A well-signed batch with a head and payload of our choosing.

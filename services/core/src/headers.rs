@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clock::EpochMs;
 use crate::priority::Priority;
 use crate::record::{Header, Record};
@@ -48,8 +50,12 @@ pub struct HeaderNames {
     pub deliver_at: String,
     /// Epoch milliseconds.
     pub deliver_at_ms: String,
+    /// Epoch seconds, as some schedulers have it; `None`: no header means that.
+    pub deliver_at_s: Option<String>,
     /// Target topic.
     pub target: String,
+    /// The key with which the record is published, in place of its own; `None`: no header means that.
+    pub target_key: Option<String>,
     /// `high`, `standard`, `low` or 0–9.
     pub priority: String,
     /// Identity of a tracked record.
@@ -66,7 +72,9 @@ impl Default for HeaderNames {
             delay_ms: "delay-ms".into(),
             deliver_at: "deliver-at".into(),
             deliver_at_ms: "deliver-at-ms".into(),
+            deliver_at_s: None,
             target: "delay-target".into(),
+            target_key: None,
             priority: "delay-priority".into(),
             id: "delay-id".into(),
             action: "delay-action".into(),
@@ -76,8 +84,8 @@ impl Default for HeaderNames {
 }
 
 impl HeaderNames {
-    fn all(&self) -> [&str; 7] {
-        [
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let always = [
             &self.delay_ms,
             &self.deliver_at,
             &self.deliver_at_ms,
@@ -85,12 +93,15 @@ impl HeaderNames {
             &self.priority,
             &self.id,
             &self.action,
-        ]
+        ];
+        let optional = [&self.deliver_at_s, &self.target_key];
+        let names = always.into_iter().chain(optional.into_iter().flatten());
+        names.map(String::as_str)
     }
 
     /// Whether a header goes no further: a control, or what an earlier pass through delayq added.
     fn is_ours(&self, name: &str) -> bool {
-        self.all().contains(&name)
+        self.all().any(|known| known == name)
             || OUTPUTS.contains(&name)
             || name == ERROR_CODE
             || name == ERROR_DETAIL
@@ -152,7 +163,9 @@ pub struct Controls {
     pub due: Option<Due>,
     /// `None`: the topic's configured target.
     pub target: Option<String>,
-    /// Default standard.
+    /// `None`: the record's own key.
+    pub key: Option<Bytes>,
+    /// `None`: the route's, else standard.
     pub priority: Option<Priority>,
     /// Tracked.
     pub id: Option<Arc<str>>,
@@ -166,16 +179,22 @@ pub fn read(record: &Record, names: &HeaderNames) -> Result<Controls, Refusal> {
     let delay = control(record, &names.delay_ms)?;
     let at = control(record, &names.deliver_at)?;
     let at_ms = control(record, &names.deliver_at_ms)?;
-    let due = match (delay, at, at_ms) {
-        (None, None, None) => None,
-        (Some(text), None, None) => Some(Due::After(delay_ms(&names.delay_ms, text)?)),
-        (None, Some(text), None) => Some(Due::At(deliver_at(&names.deliver_at, text)?)),
-        (None, None, Some(text)) => Some(Due::At(deliver_at_ms(&names.deliver_at_ms, text)?)),
+    let at_s = match &names.deliver_at_s {
+        Some(name) => control(record, name)?.map(|text| (name, text)),
+        None => None,
+    };
+    let due = match (delay, at, at_ms, at_s) {
+        (None, None, None, None) => None,
+        (Some(text), None, None, None) => Some(Due::After(delay_ms(&names.delay_ms, text)?)),
+        (None, Some(text), None, None) => Some(Due::At(deliver_at(&names.deliver_at, text)?)),
+        (None, None, Some(text), None) => Some(Due::At(deliver_at_ms(&names.deliver_at_ms, text)?)),
+        (None, None, None, Some((name, text))) => Some(Due::At(deliver_at_s(name, text)?)),
         _ => {
-            let [delay_ms, at, at_ms, ..] = names.all();
+            let mut known = vec![&*names.delay_ms, &*names.deliver_at, &*names.deliver_at_ms];
+            known.extend(names.deliver_at_s.as_deref());
             return Err(Refusal::new(
                 "contradictory-due",
-                format!("give only one of {delay_ms}, {at} and {at_ms}"),
+                format!("give only one of {}", known.join(", ")),
             ));
         }
     };
@@ -217,6 +236,10 @@ pub fn read(record: &Record, names: &HeaderNames) -> Result<Controls, Refusal> {
     Ok(Controls {
         due,
         target: control(record, &names.target)?.map(str::to_owned),
+        key: match &names.target_key {
+            Some(name) => control_bytes(record, name)?.cloned(),
+            None => None,
+        },
         priority,
         id,
         action,
@@ -225,6 +248,20 @@ pub fn read(record: &Record, names: &HeaderNames) -> Result<Controls, Refusal> {
 
 /// The text of a control header that may be given once.
 fn control<'r>(record: &'r Record, name: &str) -> Result<Option<&'r str>, Refusal> {
+    let Some(value) = control_bytes(record, name)? else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(value) {
+        Ok(text) => Ok(Some(text)),
+        Err(_) => Err(Refusal::new(
+            "header-not-text",
+            format!("{name} is not UTF-8 text: write numbers as decimal digits"),
+        )),
+    }
+}
+
+/// The value of a control header that may be given once.
+fn control_bytes<'r>(record: &'r Record, name: &str) -> Result<Option<&'r Bytes>, Refusal> {
     let mut found = record.headers.iter().filter(|h| h.name == name);
     let Some(header) = found.next() else {
         return Ok(None);
@@ -235,17 +272,11 @@ fn control<'r>(record: &'r Record, name: &str) -> Result<Option<&'r str>, Refusa
             format!("{name} is given more than once"),
         ));
     }
-    let Some(value) = &header.value else {
-        return Err(Refusal::new(
+    match &header.value {
+        Some(value) => Ok(Some(value)),
+        None => Err(Refusal::new(
             "null-header",
             format!("{name} is null: give it a value or leave it out"),
-        ));
-    };
-    match std::str::from_utf8(value) {
-        Ok(text) => Ok(Some(text)),
-        Err(_) => Err(Refusal::new(
-            "header-not-text",
-            format!("{name} is not UTF-8 text: write numbers as decimal digits"),
         )),
     }
 }
@@ -259,7 +290,6 @@ fn refuse_unknown(record: &Record, names: &HeaderNames) -> Result<(), Refusal> {
         if !names.is_ours(&header.name) && CONTROL_PREFIXES.iter().any(|p| lower.starts_with(p)) {
             let nearest = names
                 .all()
-                .into_iter()
                 .min_by_key(|known| distance(known, &lower))
                 .unwrap_or_default();
             let detail = format!(
@@ -315,6 +345,27 @@ fn deliver_at_ms(name: &str, text: &str) -> Result<EpochMs, Refusal> {
         _ => Err(Refusal::new(
             "invalid-deliver-at",
             format!("{name}: {text:?} is not milliseconds since 1970"),
+        )),
+    }
+}
+
+/// Seconds from here on are milliseconds by mistake (10¹¹ s is the year 5138).
+const DELIVER_AT_TOO_LARGE_S: i64 = 100_000_000_000;
+
+fn deliver_at_s(name: &str, text: &str) -> Result<EpochMs, Refusal> {
+    match text.parse::<i64>() {
+        Ok(seconds) if seconds >= DELIVER_AT_TOO_LARGE_S => Err(Refusal::new(
+            "invalid-deliver-at",
+            format!(
+                "{name}: {text:?} lies after the year 5000: give seconds since 1970, not milliseconds"
+            ),
+        )),
+        Ok(seconds) if seconds >= DELIVER_AT_MIN_MS / 1000 && !text.starts_with('+') => {
+            Ok(seconds * 1000)
+        }
+        _ => Err(Refusal::new(
+            "invalid-deliver-at",
+            format!("{name}: {text:?} is not seconds since 1970"),
         )),
     }
 }
@@ -375,6 +426,7 @@ mod tests {
             Controls {
                 due: Some(Due::After(1500)),
                 target: Some("orders".into()),
+                key: None,
                 priority: Some(Priority::High),
                 id: Some("o-1".into()),
                 action: ControlAction::Schedule
@@ -384,6 +436,32 @@ mod tests {
             HeaderNames::default().strip(record.headers),
             [Header::text("x", "y")]
         );
+    }
+
+    #[test]
+    fn other_schedulers_headers() {
+        let names = HeaderNames {
+            deliver_at_s: Some("scheduler-epoch".into()),
+            target_key: Some("scheduler-target-key".into()),
+            ..HeaderNames::default()
+        };
+        let controls = |h: &[(&str, &str)]| read(&with(h), &names);
+        let read = controls(&[
+            ("scheduler-epoch", "1700000000"),
+            ("scheduler-target-key", "k"),
+        ]);
+        let read = read.unwrap();
+        assert_eq!(read.due, Some(Due::At(1_700_000_000_000)));
+        assert_eq!(read.key.as_deref(), Some(b"k".as_slice()));
+        for bad in ["1700000000000", "5", "-1", "soon"] {
+            let refusal = controls(&[("scheduler-epoch", bad)]).unwrap_err();
+            assert_eq!(refusal.code, "invalid-deliver-at", "{bad}");
+        }
+        let both = controls(&[("scheduler-epoch", "1700000000"), ("delay-ms", "1")]).unwrap_err();
+        assert_eq!(both.code, "contradictory-due");
+        assert!(both.detail.contains("scheduler-epoch"), "{both}");
+        let passed = names.strip(with(&[("scheduler-epoch", "1"), ("x", "y")]).headers);
+        assert_eq!(passed, [Header::text("x", "y")]);
     }
 
     #[test]
@@ -509,7 +587,7 @@ mod tests {
         #[test]
         fn no_header_panics(values in prop::collection::vec((0usize..7, prop::option::of(prop::collection::vec(any::<u8>(), 0..20))), 0..4)) {
             let names = HeaderNames::default();
-            let headers = values.into_iter().map(|(i, v)| Header { name: names.all()[i].to_owned(), value: v.map(Bytes::from) }).collect();
+            let headers = values.into_iter().map(|(i, v)| Header { name: names.all().nth(i).unwrap().to_owned(), value: v.map(Bytes::from) }).collect();
             drop(read(&Record { headers, ..Record::default() }, &names));
         }
 

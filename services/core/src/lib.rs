@@ -13,10 +13,12 @@ pub mod handover;
 pub mod headers;
 pub mod offsets;
 pub mod packer;
+pub mod payload;
 pub mod ports;
 pub mod priority;
 pub mod record;
 pub mod route;
+pub mod routes;
 
 #[cfg(test)]
 mod testing;

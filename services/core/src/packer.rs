@@ -200,7 +200,7 @@ pub fn encode_within<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::scheduled;
+    use crate::testing::{noise, scheduled};
     use proptest::prelude::*;
 
     #[test]
@@ -223,14 +223,7 @@ mod tests {
     #[test]
     fn a_record_too_large_alone_is_given_back() {
         let mut large = scheduled(1);
-        let mut seed = 1u32;
-        let noise: Vec<u8> = (0..5000)
-            .map(|_| {
-                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (seed >> 24) as u8
-            })
-            .collect();
-        large.record.value = Some(noise.into());
+        large.record.value = Some(noise(5000).into());
         let limits = SizeLimits {
             wanted_bytes: 500,
             largest_bytes: 2000,

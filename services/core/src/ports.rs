@@ -238,6 +238,18 @@ pub trait BatchStore: Send + Sync {
     async fn page(&self, key: &BucketKey, after: Option<&str>) -> Result<Page, PortError>;
 }
 
+/// Keeps the chunks of records that are too large for a batch (see [`crate::payload`]).
+#[async_trait]
+pub trait PayloadStore: Send + Sync {
+    /// Writes the chunks of a payload, each at most [`crate::payload::CHUNK_MAX_BYTES`]; writing them again is
+    /// harmless. One outcome a chunk. The store forgets them some time after `expires_s` (seconds since the Unix
+    /// epoch), whether a reference to them was ever written or not.
+    async fn put(&self, id: &str, chunks: Vec<Bytes>, expires_s: i64) -> Outcomes;
+
+    /// Reads chunks `0..chunks`, strongly consistent, in order; `None` in the place of one that is not there.
+    async fn get(&self, id: &str, chunks: u32) -> Result<Vec<Option<Bytes>>, PortError>;
+}
+
 /// The state rows of the shards. All reads are strongly consistent.
 #[async_trait]
 pub trait ShardState: Send + Sync {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::EpochMs;
+use crate::payload::PayloadRef;
 use crate::priority::Priority;
 
 /// One Kafka header. Order, duplicates and null values are kept.
@@ -180,8 +181,23 @@ pub struct Scheduled {
     pub id: Option<Arc<str>>,
     /// Which way it went.
     pub path: Path,
-    /// Key, value and headers without the control headers.
+    /// Key, value and headers without the control headers; empty while only `payload` says where they are.
     pub record: Record,
+    /// Where the payload store keeps `record`, for one that is too large for a batch.
+    pub payload: Option<PayloadRef>,
+    /// The route whose rate limit holds for it, if one does.
+    pub limit: Option<Arc<str>>,
+}
+
+/// What the records of a queue message share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueGroup {
+    /// Priority: each has a queue of its own.
+    pub priority: Priority,
+    /// Second in which they are due, since the Unix epoch.
+    pub due_s: i64,
+    /// A route with a rate limit has messages of its own: they may have to wait without holding up others.
+    pub limit: Option<Arc<str>>,
 }
 
 /// Fixed cost in memory of one scheduled record besides its payload, measured by `size_of` and rounded up.
@@ -191,7 +207,18 @@ impl Scheduled {
     /// What this record counts against a memory budget.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.record.payload_bytes() + SCHEDULED_OVERHEAD_BYTES
+        let stored_bytes = self.payload.as_ref().map_or(0, |p| p.record_bytes as usize);
+        self.record.payload_bytes().max(stored_bytes) + SCHEDULED_OVERHEAD_BYTES
+    }
+
+    /// The records that it may share a queue message with.
+    #[must_use]
+    pub fn queue_group(&self) -> QueueGroup {
+        QueueGroup {
+            priority: self.priority,
+            due_s: self.due_ms.div_euclid(1000),
+            limit: self.limit.clone(),
+        }
     }
 
     /// The record as it is published: the original plus the `delayed-…` headers.

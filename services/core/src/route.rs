@@ -1,8 +1,9 @@
 //! Where a record goes: a pure function of the record, the time and the policy.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use globset::GlobSet;
 
 use crate::bucket::Bucket;
@@ -10,6 +11,7 @@ use crate::clock::EpochMs;
 use crate::headers::{ControlAction, Due, HeaderNames, Refusal, read};
 use crate::priority::Priority;
 use crate::record::{Incoming, Path, Record, Scheduled};
+use crate::routes::{HighPriority, Route};
 
 /// Bytes that the `delayed-…` headers add to a record at most, a `delay-id` of the largest size included.
 pub const ADDED_HEADERS_MAX_BYTES: usize = 1024;
@@ -23,8 +25,12 @@ pub struct Policy {
     pub allowed: GlobSet,
     /// The patterns of `allowed`, for messages.
     pub allowed_patterns: Vec<String>,
-    /// Target by delay topic, for records that name none.
-    pub default_targets: BTreeMap<String, String>,
+    /// Target of records for which neither a header nor a route names one.
+    pub default_target: Option<String>,
+    /// The first that matches decides; without one the rest of this policy does.
+    pub routes: Vec<Route>,
+    /// Header by whose value routes tell message types apart. It is passed on.
+    pub message_type_header: String,
     /// Delay and dead-letter topics: never a target, never an output.
     pub own_topics: BTreeSet<String>,
     /// Output topic: `{target}` and `{priority}` are replaced.
@@ -80,8 +86,14 @@ pub fn route(incoming: Incoming, now_ms: EpochMs, policy: &Policy) -> Decision {
             priority,
             output_topic,
             id,
+            key,
+            limit,
         }) => Decision::Schedule(Box::new(Scheduled {
-            path: path(due_ms, now_ms, policy),
+            path: match path(due_ms, now_ms, policy) {
+                // Only the emitter keeps to a rate.
+                Path::Direct if limit.is_some() => Path::Short,
+                path => path,
+            },
             source: incoming.source,
             output_topic,
             priority,
@@ -90,8 +102,11 @@ pub fn route(incoming: Incoming, now_ms: EpochMs, policy: &Policy) -> Decision {
             id,
             record: Record {
                 headers: policy.names.strip(incoming.record.headers),
-                ..incoming.record
+                key: key.or(incoming.record.key),
+                value: incoming.record.value,
             },
+            payload: None,
+            limit,
         })),
         Err(refusal) => Decision::Refuse {
             refusal,
@@ -121,6 +136,8 @@ enum Verdict {
         priority: Priority,
         output_topic: Arc<str>,
         id: Option<Arc<str>>,
+        key: Option<Bytes>,
+        limit: Option<Arc<str>>,
     },
     Cancel(Arc<str>),
 }
@@ -145,23 +162,41 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
             ),
         ));
     }
-    let due_ms = match controls.due {
-        None => timestamp_ms,
-        Some(Due::At(at_ms)) => at_ms,
-        Some(Due::After(delay_ms)) => timestamp_ms.checked_add(delay_ms).unwrap_or(i64::MAX),
-    };
+    let delay_topic = incoming.source.at.topic.as_ref();
+    let message_type = incoming.record.header_text(&policy.message_type_header);
+    let asked = controls.target.as_deref();
+    let route = policy.routes.iter().find(|route| {
+        let target = asked
+            .or(route.target.as_deref())
+            .or(policy.default_target.as_deref());
+        route.is_for(delay_topic, target, message_type)
+    });
+    let priority = controls
+        .priority
+        .or_else(|| route?.priority)
+        .unwrap_or(Priority::Standard);
+    let due_ms = due_ms(controls.due, timestamp_ms, priority, route);
+    let max_delay_ms = route
+        .and_then(|route| route.max_delay_ms)
+        .unwrap_or(policy.max_delay_ms);
     let delay_ms = due_ms.saturating_sub(timestamp_ms);
-    if delay_ms > policy.max_delay_ms {
+    if delay_ms > max_delay_ms {
+        let setting = match route {
+            Some(route) if route.max_delay_ms.is_some() => {
+                format!("max_delay of route {:?}", route.name)
+            }
+            _ => "delays.max".to_owned(),
+        };
         return Err(Refusal::new(
             "due-too-far",
             format!(
-                "due {delay_ms} ms after the record's timestamp; the limit is {} ms (delays.max)",
-                policy.max_delay_ms
+                "due {delay_ms} ms after the record's timestamp; the limit is {max_delay_ms} ms ({setting})"
             ),
         ));
     }
-    let priority = controls.priority.unwrap_or(Priority::Standard);
-    let output_topic = output_topic(incoming, controls.target, priority, policy)?;
+    let spread_ms = route.map_or(0, |route| route.spread_of(&incoming.source, priority));
+    let due_ms = due_ms.saturating_add(spread_ms);
+    let output_topic = output_topic(incoming, asked, priority, route, policy)?;
     let size_bytes = incoming.record.payload_bytes() + ADDED_HEADERS_MAX_BYTES;
     if size_bytes > policy.message_max_bytes {
         return Err(Refusal::new(
@@ -178,18 +213,47 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
         priority,
         output_topic,
         id: controls.id,
+        key: controls.key,
+        limit: route
+            .filter(|route| route.limited)
+            .map(|route| route.name.clone()),
     })
+}
+
+/// When a record is due, before it is spread.
+fn due_ms(
+    asked: Option<Due>,
+    timestamp_ms: EpochMs,
+    priority: Priority,
+    route: Option<&Route>,
+) -> EpochMs {
+    let after = |delay_ms| timestamp_ms.checked_add(delay_ms).unwrap_or(i64::MAX);
+    let Some(route) = route else {
+        return match asked {
+            None => timestamp_ms,
+            Some(Due::At(at_ms)) => at_ms,
+            Some(Due::After(delay_ms)) => after(delay_ms),
+        };
+    };
+    match asked {
+        _ if priority == Priority::High && route.high == HighPriority::BypassAll => timestamp_ms,
+        Some(Due::At(at_ms)) => at_ms,
+        Some(Due::After(delay_ms)) => after(delay_ms),
+        None => after(route.delay_ms(priority).unwrap_or(0)),
+    }
 }
 
 fn output_topic(
     incoming: &Incoming,
-    asked: Option<String>,
+    asked: Option<&str>,
     priority: Priority,
+    route: Option<&Route>,
     policy: &Policy,
 ) -> Result<Arc<str>, Refusal> {
     let delay_topic = incoming.source.at.topic.as_ref();
     let target = asked
-        .or_else(|| policy.default_targets.get(delay_topic).cloned())
+        .or_else(|| route?.target.as_deref())
+        .or(policy.default_target.as_deref())
         .ok_or_else(|| {
             Refusal::new(
                 "missing-target",
@@ -199,11 +263,12 @@ fn output_topic(
                 ),
             )
         })?;
-    let output = policy
-        .output_template
-        .replace("{target}", &target)
+    let output = route
+        .and_then(|route| route.output_template.as_ref())
+        .unwrap_or(&policy.output_template)
+        .replace("{target}", target)
         .replace("{priority}", priority.as_str());
-    for name in [target.as_str(), output.as_str()] {
+    for name in [target, output.as_str()] {
         if !is_topic_name(name) {
             return Err(Refusal::new(
                 "invalid-target",
@@ -219,7 +284,7 @@ fn output_topic(
             ));
         }
     }
-    if !policy.allowed.is_match(&target) {
+    if !policy.allowed.is_match(target) {
         let allowed = policy.allowed_patterns.join(", ");
         return Err(Refusal::new(
             "target-not-allowed",
@@ -244,7 +309,7 @@ pub fn is_topic_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::record::{Header, Source, TopicPartition};
-    use bytes::Bytes;
+    use crate::routes::RouteMatch;
     use globset::{Glob, GlobSetBuilder};
     use proptest::prelude::*;
 
@@ -259,7 +324,16 @@ mod tests {
                 .build()
                 .unwrap(),
             allowed_patterns: vec!["orders*".into(), "__*".into()],
-            default_targets: BTreeMap::from([("defaulted.delay".to_owned(), "orders".to_owned())]),
+            default_target: None,
+            routes: vec![Route {
+                matches: RouteMatch {
+                    delay_topic: Some(Glob::new("defaulted.*").unwrap().compile_matcher()),
+                    ..RouteMatch::default()
+                },
+                target: Some("orders".into()),
+                ..Route::default()
+            }],
+            message_type_header: "message-type".into(),
             own_topics: BTreeSet::from(["orders.delay".to_owned(), "dead".to_owned()]),
             output_template: "{target}.{priority}".into(),
             max_delay_ms: 7 * 86_400_000,
@@ -405,6 +479,104 @@ mod tests {
         let mut large = incoming(&[("delay-target", "orders")]);
         large.record.value = Some(Bytes::from(vec![0; 1_114_112]));
         assert_eq!(refused(large), "record-too-large");
+    }
+
+    fn by(route: Route, headers: &[(&str, &str)]) -> Decision {
+        let policy = Policy {
+            routes: vec![route],
+            ..policy()
+        };
+        super::route(incoming(headers), NOW, &policy)
+    }
+
+    fn due_after(route: &Route, headers: &[(&str, &str)]) -> i64 {
+        match by(route.clone(), headers) {
+            Decision::Schedule(s) => s.due_ms - NOW,
+            other => panic!("not scheduled: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_routes_delay_is_for_those_who_ask_for_none_and_high_bypasses_it() {
+        let mut route = Route {
+            standard_delay_ms: Some(60_000),
+            low_delay_ms: Some(600_000),
+            ..Route::default()
+        };
+        let to = ("delay-target", "orders");
+        let (high, low, asked) = (
+            ("delay-priority", "high"),
+            ("delay-priority", "low"),
+            ("delay-ms", "5000"),
+        );
+        assert_eq!(due_after(&route, &[to]), 60_000);
+        assert_eq!(due_after(&route, &[to, low]), 600_000);
+        assert_eq!(due_after(&route, &[to, high]), 0);
+        assert_eq!(due_after(&route, &[to, asked]), 5_000);
+        assert_eq!(
+            due_after(&route, &[to, high, asked]),
+            5_000,
+            "asked for explicitly"
+        );
+        route.high = HighPriority::BypassAll;
+        assert_eq!(due_after(&route, &[to, high, asked]), 0);
+        assert_eq!(due_after(&route, &[to, low, asked]), 5_000);
+        route.priority = Some(Priority::High);
+        assert_eq!(
+            due_after(&route, &[to]),
+            0,
+            "the route's priority is the record's"
+        );
+    }
+
+    #[test]
+    fn a_route_has_its_own_output_limit_and_longest_delay() {
+        let route = Route {
+            name: "slow".into(),
+            output_template: Some("{target}".into()),
+            max_delay_ms: Some(1_000),
+            limited: true,
+            ..Route::default()
+        };
+        let Decision::Schedule(s) = by(route.clone(), &[("delay-target", "orders")]) else {
+            panic!("refused")
+        };
+        assert_eq!(
+            (&*s.output_topic, s.limit.as_deref()),
+            ("orders", Some("slow"))
+        );
+        assert_eq!(s.path, Path::Short, "only the emitter keeps to a rate");
+        let far = [("delay-target", "orders"), ("delay-ms", "1001")];
+        let Decision::Refuse { refusal, .. } = by(route, &far) else {
+            panic!("not refused")
+        };
+        assert!(
+            refusal.code == "due-too-far" && refusal.detail.contains("slow"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn message_types_are_told_apart_and_their_header_passed_on() {
+        let route = Route {
+            matches: RouteMatch {
+                message_type: Some("reminder".into()),
+                ..RouteMatch::default()
+            },
+            standard_delay_ms: Some(9_000),
+            ..Route::default()
+        };
+        let to = ("delay-target", "orders");
+        assert_eq!(
+            due_after(&route, &[to, ("message-type", "reminder")]),
+            9_000
+        );
+        assert_eq!(due_after(&route, &[to, ("message-type", "other")]), 0);
+        assert_eq!(due_after(&route, &[to]), 0);
+        let Decision::Schedule(s) = by(route, &[to, ("message-type", "reminder")]) else {
+            panic!("refused")
+        };
+        assert_eq!(s.record.header_text("message-type"), Some("reminder"));
     }
 
     #[test]

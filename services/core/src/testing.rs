@@ -24,7 +24,20 @@ pub(crate) fn scheduled(due_ms: i64) -> Scheduled {
             value: Some(Bytes::from_static(b"v")),
             headers: vec![],
         },
+        payload: None,
+        limit: None,
     }
+}
+
+/// Bytes that do not compress.
+pub(crate) fn noise(bytes: usize) -> Vec<u8> {
+    let mut seed = 1u32;
+    (0..bytes)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 24) as u8
+        })
+        .collect()
 }
 
 pub(crate) fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {
@@ -65,9 +78,10 @@ pub(crate) fn any_scheduled() -> impl Strategy<Value = Scheduled> {
         ids,
         path,
         any_record(),
+        prop::option::of("[a-z]{1,8}".prop_map(std::sync::Arc::from)),
     )
         .prop_map(
-            |(source, output, priority, due_ms, timestamp_ms, id, path, record)| Scheduled {
+            |(source, output, priority, due_ms, timestamp_ms, id, path, record, limit)| Scheduled {
                 source,
                 output_topic: output.into(),
                 priority,
@@ -76,6 +90,8 @@ pub(crate) fn any_scheduled() -> impl Strategy<Value = Scheduled> {
                 id,
                 path,
                 record,
+                payload: None,
+                limit,
             },
         )
 }

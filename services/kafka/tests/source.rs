@@ -276,11 +276,24 @@ async fn a_rebalance_under_backpressure_loses_and_repeats_nothing() {
         one.during(Duration::from_secs(3)),
         two.during(Duration::from_secs(3))
     );
-    one.assert_gapless();
-    let mut values = one.values();
-    values.extend(two.values());
-    values.sort_unstable();
-    assert_eq!(values, (0..ALL).collect::<Vec<_>>());
+    if one.lost.is_empty() && two.lost.is_empty() {
+        one.assert_gapless();
+    }
+    // On a machine so slow that the coordinator gave a member up, what that member had read comes again: P4 allows it
+    // for partitions that were lost, and for no others.
+    let given_up = |at: &TopicPartition| one.lost.contains(at) || two.lost.contains(at);
+    let (mut seen, mut repeated) = (vec![false; ALL], 0);
+    let records = one.records.iter().zip(one.values());
+    for (record, value) in records.chain(two.records.iter().zip(two.values())) {
+        if std::mem::replace(&mut seen[value], true) && !given_up(&record.source.at) {
+            repeated += 1;
+        }
+    }
+    assert_eq!(
+        repeated, 0,
+        "repeated though no partition of theirs was lost"
+    );
+    assert_eq!(seen.iter().filter(|seen| !**seen).count(), 0, "lost");
     one.close().await;
     two.close().await;
 }
