@@ -14,7 +14,7 @@ use delayq_core::ports::{
     BatchStore, DelayQueue, HealthReport, Page, QueueMessage, ShardState, StoredBatch,
 };
 use delayq_core::priority::Priority;
-use delayq_core::record::{Scheduled, Source};
+use delayq_core::record::{QueueGroup, Scheduled, Source};
 use delayq_delivery::queue::{QueueSender, Sent};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -164,7 +164,7 @@ impl Closer {
 
     /// Sends all records of a page; returns when every entry is confirmed.
     async fn hand_over(&self, page: Page, seen: &mut Seen) -> Result<(), PortError> {
-        let mut groups: BTreeMap<(Priority, i64), Vec<(Scheduled, ())>> = BTreeMap::new();
+        let mut groups: BTreeMap<QueueGroup, Vec<(Scheduled, ())>> = BTreeMap::new();
         for stored in page.batches {
             match batch::decode(&stored.body) {
                 Ok(records) => {
@@ -174,7 +174,7 @@ impl Closer {
                             continue;
                         }
                         groups
-                            .entry((record.priority, record.due_ms.div_euclid(1000)))
+                            .entry(record.queue_group())
                             .or_default()
                             .push((record, ()));
                     }
@@ -188,7 +188,7 @@ impl Closer {
         }
         let records: usize = groups.values().map(Vec::len).sum();
         let mut calls: BTreeMap<Priority, Vec<Vec<(Scheduled, ())>>> = BTreeMap::new();
-        for ((priority, _), group) in groups {
+        for (QueueGroup { priority, .. }, group) in groups {
             calls.entry(priority).or_default().push(group);
         }
         let mut tasks = JoinSet::new();

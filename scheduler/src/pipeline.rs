@@ -41,6 +41,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn run(settings: SchedulerSettings, ports: SchedulerPorts, stop: CancellationToken) {
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
+        None,
         ports.clock.clone(),
         ports.health.clone(),
         settings.queue,

@@ -146,6 +146,8 @@ fn record(offset: i64, due_ms: i64) -> Scheduled {
             value: Some(Bytes::from_static(b"v")),
             ..Record::default()
         },
+        payload: None,
+        limit: None,
     }
 }
 
@@ -191,6 +193,7 @@ impl Bench {
             shards: shards.clone(),
             sender: Arc::new(QueueSender::new(
                 queue.clone(),
+                None,
                 clock.clone(),
                 Arc::new(Silent),
                 settings,

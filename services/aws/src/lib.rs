@@ -2,7 +2,7 @@
 //!
 //! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
 //! - `errors`: one place that says what a failed call means.
-//! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`]: the tables.
+//! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`]: the tables.
 //! - [`names`], [`provision`]: what the queues and tables are called, and how they come to be.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
@@ -10,6 +10,7 @@
 mod attributes;
 pub mod connect;
 pub mod dynamo_batches;
+pub mod dynamo_payloads;
 pub mod dynamo_shards;
 mod errors;
 pub mod metrics;
@@ -24,6 +25,7 @@ pub mod sqs_ticks;
 
 pub use connect::{AwsSettings, Clients, connect};
 pub use dynamo_batches::DynamoBatchStore;
+pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
 pub use names::{Names, QueueNames, TableNames};
 pub use provision::provision;

@@ -60,15 +60,18 @@ pub struct TableNames {
     pub batches: String,
     /// State rows of the shards.
     pub shards: String,
+    /// Chunks of records that are too large for a batch.
+    pub payloads: String,
 }
 
 impl TableNames {
-    /// `delayq` gives `delayq-batches` and `delayq-shards`.
+    /// `delayq` gives `delayq-batches`, `delayq-shards` and `delayq-payloads`.
     #[must_use]
     pub fn with_prefix(prefix: &str) -> Self {
         Self {
             batches: format!("{prefix}-batches"),
             shards: format!("{prefix}-shards"),
+            payloads: format!("{prefix}-payloads"),
         }
     }
 }
@@ -111,5 +114,6 @@ mod tests {
         assert_eq!(names.queues.ticks, "delayq-ticks.fifo");
         assert_eq!(names.tables.batches, "delayq-batches");
         assert_eq!(names.tables.shards, "delayq-shards");
+        assert_eq!(names.tables.payloads, "delayq-payloads");
     }
 }

@@ -12,15 +12,25 @@ use delayq_core::error::{ErrorClass, PortError};
 use crate::connect::Clients;
 use crate::errors::{CallSite, short_code};
 use crate::names::TableNames;
-use crate::{dynamo_batches, dynamo_shards};
+use crate::{dynamo_batches, dynamo_payloads, dynamo_shards};
 
 /// Between two looks at a table that is being made.
 const POLL_EVERY: Duration = Duration::from_millis(500);
 
-/// A table's two keys.
+/// A key: its attribute and that attribute's type.
+type Key = (&'static str, ScalarAttributeType);
+
+/// A table's keys.
 struct Keys {
-    hash: (&'static str, ScalarAttributeType),
-    range: (&'static str, ScalarAttributeType),
+    hash: Key,
+    range: Option<Key>,
+}
+
+impl Keys {
+    fn all(&self) -> impl Iterator<Item = (&Key, KeyType)> {
+        let range = self.range.as_ref().map(|key| (key, KeyType::Range));
+        std::iter::once((&self.hash, KeyType::Hash)).chain(range)
+    }
 }
 
 pub(crate) async fn provision_tables(
@@ -31,18 +41,30 @@ pub(crate) async fn provision_tables(
 ) -> Result<(), PortError> {
     let batches = Keys {
         hash: (dynamo_batches::KEY, ScalarAttributeType::S),
-        range: (dynamo_batches::SORT, ScalarAttributeType::S),
+        range: Some((dynamo_batches::SORT, ScalarAttributeType::S)),
     };
     let shards = Keys {
         hash: (dynamo_shards::PARTITION, ScalarAttributeType::S),
-        range: (dynamo_shards::SHARD, ScalarAttributeType::N),
+        range: Some((dynamo_shards::SHARD, ScalarAttributeType::N)),
     };
-    // Both are asked for before either is waited for.
-    ensure(clients, &names.batches, &batches, done).await?;
-    ensure(clients, &names.shards, &shards, done).await?;
-    wait_until_active(clients, &names.batches, &batches, wait).await?;
-    wait_until_active(clients, &names.shards, &shards, wait).await?;
-    ensure_ttl(clients, &names.batches, dynamo_batches::EXPIRES, done).await
+    let payloads = Keys {
+        hash: (dynamo_payloads::CHUNK, ScalarAttributeType::S),
+        range: None,
+    };
+    let tables = [
+        (&names.batches, &batches),
+        (&names.shards, &shards),
+        (&names.payloads, &payloads),
+    ];
+    // All are asked for before any is waited for.
+    for (table, keys) in tables {
+        ensure(clients, table, keys, done).await?;
+    }
+    for (table, keys) in tables {
+        wait_until_active(clients, table, keys, wait).await?;
+    }
+    ensure_ttl(clients, &names.batches, dynamo_batches::EXPIRES, done).await?;
+    ensure_ttl(clients, &names.payloads, dynamo_payloads::EXPIRES, done).await
 }
 
 async fn ensure(
@@ -62,7 +84,7 @@ async fn ensure(
         .create_table()
         .table_name(table)
         .billing_mode(BillingMode::PayPerRequest);
-    for ((name, kind), role) in [(&keys.hash, KeyType::Hash), (&keys.range, KeyType::Range)] {
+    for ((name, kind), role) in keys.all() {
         let definition = AttributeDefinition::builder()
             .attribute_name(*name)
             .attribute_type(kind.clone())
@@ -144,7 +166,7 @@ async fn wait_until_active(
 }
 
 fn check_keys(table: &TableDescription, keys: &Keys) -> Result<(), String> {
-    let has = |role: &KeyType, (name, kind): &(&str, ScalarAttributeType)| {
+    let has = |(name, kind): &Key, role: &KeyType| {
         let in_schema = table
             .key_schema()
             .iter()
@@ -155,16 +177,18 @@ fn check_keys(table: &TableDescription, keys: &Keys) -> Result<(), String> {
                 .iter()
                 .any(|d| d.attribute_name() == *name && d.attribute_type() == kind)
     };
-    if has(&KeyType::Hash, &keys.hash) && has(&KeyType::Range, &keys.range) {
+    let as_many = table.key_schema().len() == keys.all().count();
+    if as_many && keys.all().all(|(key, role)| has(key, &role)) {
         return Ok(());
     }
-    let (hash, range) = (&keys.hash, &keys.range);
+    let shown = |(name, kind): &Key| format!("{name} ({})", kind.as_str());
+    let range = keys.range.as_ref().map_or_else(
+        || "no range key".to_owned(),
+        |range| format!("range key {}", shown(range)),
+    );
     Err(format!(
-        "it exists with other keys: delayq needs hash key {} ({}) and range key {} ({}); choose another prefix or remove it",
-        hash.0,
-        hash.1.as_str(),
-        range.0,
-        range.1.as_str()
+        "it exists with other keys: delayq needs hash key {} and {range}; choose another prefix or remove it",
+        shown(&keys.hash)
     ))
 }
 
@@ -230,7 +254,7 @@ mod tests {
     fn a_table_with_other_keys_is_refused() {
         let keys = |kind| Keys {
             hash: ("p", ScalarAttributeType::S),
-            range: ("n", kind),
+            range: Some(("n", kind)),
         };
         let mut table = TableDescription::builder();
         for (name, kind, role) in [
@@ -251,5 +275,11 @@ mod tests {
         assert_eq!(check_keys(&table, &keys(ScalarAttributeType::N)), Ok(()));
         let error = check_keys(&table, &keys(ScalarAttributeType::S)).unwrap_err();
         assert!(error.contains("range key n (S)"), "{error}");
+        let hash_only = Keys {
+            hash: ("p", ScalarAttributeType::S),
+            range: None,
+        };
+        let error = check_keys(&table, &hash_only).unwrap_err();
+        assert!(error.contains("no range key"), "{error}");
     }
 }

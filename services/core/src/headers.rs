@@ -23,6 +23,11 @@ pub const ERROR_CODE: &str = "delay-error";
 /// Dead letters: what was wrong and what to do, for people.
 pub const ERROR_DETAIL: &str = "delay-error-detail";
 
+/// Dead letters too large for their topic: the name under which the payload table keeps key, value and headers.
+pub const ERROR_PAYLOAD: &str = "delay-error-payload";
+/// In how many chunks.
+pub const ERROR_PAYLOAD_CHUNKS: &str = "delay-error-payload-chunks";
+
 const OUTPUTS: [&str; 5] = [OUT_DUE_MS, OUT_PATH, OUT_SOURCE, OUT_ID, OUT_TIMESTAMP_MS];
 const CONTROL_PREFIXES: [&str; 2] = ["delay-", "deliver-"];
 
@@ -103,8 +108,13 @@ impl HeaderNames {
     fn is_ours(&self, name: &str) -> bool {
         self.all().any(|known| known == name)
             || OUTPUTS.contains(&name)
-            || name == ERROR_CODE
-            || name == ERROR_DETAIL
+            || [
+                ERROR_CODE,
+                ERROR_DETAIL,
+                ERROR_PAYLOAD,
+                ERROR_PAYLOAD_CHUNKS,
+            ]
+            .contains(&name)
     }
 
     /// The headers that are published: all but the controls and those of an earlier pass.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::Router;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use delayq_runtime::config::{Config, ConfigErrors, Sources, load};
+use delayq_runtime::config::{Config, ConfigErrors, LogConfig, Sources, load};
 use delayq_runtime::health::Health;
 use delayq_runtime::http::HttpServer;
 use delayq_runtime::shutdown::Signals;
@@ -12,8 +13,10 @@ use delayq_runtime::supervisor::Supervisor;
 use delayq_runtime::telemetry::{self, Metrics};
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
+use crate::app::{self, Backends};
 use crate::bench::lateness;
+use crate::demo;
+use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
 use crate::role::Role;
 
 /// Exit code: configuration or arguments are wrong.
@@ -53,6 +56,18 @@ pub enum Command {
     /// Print the effective configuration as TOML, secrets hidden.
     Config {
         /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// See it work: an embedded Kafka broker, sample records, everything counted. Exit code 1 if one is lost or early.
+    Demo(demo::DemoArgs),
+    /// Run all roles over an embedded Kafka broker and tiers in memory, with a clock that POST /test/clock advances: for
+    /// tests of what happens days later. Nothing survives the process.
+    Embedded {
+        /// Where Kafka clients find the broker.
+        #[arg(long, default_value = "127.0.0.1:9092", value_name = "ADDRESS")]
+        kafka: String,
+        /// Configuration; what concerns Kafka's and AWS's addresses is not used.
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -134,13 +149,26 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             print_line(config.load()?.to_redacted_toml()?.trim_end());
             Ok(0)
         }
+        Command::Demo(args) => {
+            // Refusals are part of the show: each would be a warning.
+            telemetry::init_logs(&quiet("error"))?;
+            Ok(if demo::run(&args).await? {
+                0
+            } else {
+                EXIT_FAILED
+            })
+        }
+        Command::Embedded { kafka, config } => {
+            let (mut config, kafka) = (config.load()?, EmbeddedKafka::start(&kafka).await?);
+            config.kafka.bootstrap_servers = kafka.address().to_string();
+            let tiers = EmbeddedTiers::default();
+            let routes = clock_routes(tiers.clone());
+            run_over(RoleArg::All, config, Some(tiers.backends()), routes).await
+        }
         Command::Bench {
             scenario: Scenario::Lateness(args),
         } => {
-            telemetry::init_logs(&delayq_runtime::config::LogConfig {
-                level: "warn".into(),
-                ..Default::default()
-            })?;
+            telemetry::init_logs(&quiet("warn"))?;
             Ok(if lateness::run(&args).await? {
                 0
             } else {
@@ -150,14 +178,33 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
+fn quiet(level: &str) -> LogConfig {
+    LogConfig {
+        level: level.to_owned(),
+        ..LogConfig::default()
+    }
+}
+
 async fn run(role: RoleArg, config: Config) -> anyhow::Result<u8> {
+    run_over(role, config, None, Router::new()).await
+}
+
+/// Runs roles over `backends`, or SQS and DynamoDB; `routes` are answered beside health and metrics.
+async fn run_over(
+    role: RoleArg,
+    config: Config,
+    backends: Option<Backends>,
+    routes: Router,
+) -> anyhow::Result<u8> {
     telemetry::init_logs(&config.log)?;
     let metrics = Metrics::install()?;
     describe_metrics();
     let stop = CancellationToken::new();
     let signals = tokio::spawn(Signals::take()?.obey(stop.clone()));
     let health = Health::new();
-    let server = HttpServer::bind(&config.http, health.clone(), metrics.clone()).await?;
+    let server = HttpServer::bind(&config.http, health.clone(), metrics.clone())
+        .await?
+        .with_routes(routes);
     tracing::info!(address = %server.address(), ?role, "serving /livez, /readyz and /metrics");
     let mut supervisor = Supervisor::new(stop.clone());
     let helpers = supervisor.helpers_token();
@@ -174,9 +221,11 @@ async fn run(role: RoleArg, config: Config) -> anyhow::Result<u8> {
         told.stopping();
     });
     supervisor.spawn("roles", limit, async move {
-        app::run(&config, &roles, health, stop)
-            .await
-            .map_err(|error| format!("{error:#}"))
+        let ran = match backends {
+            Some(backends) => app::run_on(&config, &roles, backends, health, stop).await,
+            None => app::run(&config, &roles, health, stop).await,
+        };
+        ran.map_err(|error| format!("{error:#}"))
     });
     let outcome = supervisor.run().await;
     signals.abort();

@@ -3,6 +3,9 @@
 pub mod app;
 pub mod bench;
 pub mod cli;
+pub mod demo;
+pub mod embedded;
 pub mod health;
+pub mod init;
 pub mod role;
 pub mod settings;

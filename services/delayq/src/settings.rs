@@ -1,6 +1,6 @@
 //! From the configuration to the settings of each service and adapter.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,16 @@ use anyhow::Context as _;
 use delayq_aws::AwsSettings;
 use delayq_core::handover::HandoverTimes;
 use delayq_core::headers::{HeaderNames, UnknownControls};
+use delayq_core::priority::Priority;
 use delayq_core::route::Policy;
+use delayq_core::routes::{HighPriority, Route, RouteMatch};
+use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
 use delayq_emitter::EmitterSettings;
 use delayq_kafka::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 use delayq_router::RouterSettings;
-use delayq_runtime::config::{self, Config, UnknownHeaders};
+use delayq_runtime::config::{self, Config, HighRule, RouteConfig, RoutePriority, UnknownHeaders};
 use delayq_scheduler::SchedulerSettings;
 
 /// Room for the reason in a dead letter, beyond the largest record.
@@ -25,6 +28,10 @@ const REVOKE_MARGIN: Duration = Duration::from_secs(1);
 const ROUTER_UNDER_WAY: usize = 20_000;
 /// Long poll of the tick queue, at most.
 const TICK_WAIT: Duration = Duration::from_secs(10);
+/// Large records written to or read from the payload table at once: each takes some MiB for that time.
+const PAYLOADS_AT_ONCE: usize = 8;
+/// How soon a jump of the wall clock is noticed; one that follows NTP makes none worth more.
+pub const CLOCK_CHECK: Duration = Duration::from_secs(1);
 /// Sources remembered within one bucket.
 const REMEMBERED_SOURCES: usize = 200_000;
 
@@ -122,17 +129,19 @@ pub fn times(config: &Config) -> HandoverTimes {
 /// A glob that the validation should have refused.
 pub fn policy(config: &Config) -> anyhow::Result<Policy> {
     let topics = &config.topics;
-    let headers = &config.headers;
+    let headers = config.headers.effective();
     let times = times(config);
     Ok(Policy {
         names: HeaderNames {
-            delay_ms: headers.delay_ms.clone(),
-            deliver_at: headers.deliver_at.clone(),
-            deliver_at_ms: headers.deliver_at_ms.clone(),
-            target: headers.target.clone(),
-            priority: headers.priority.clone(),
-            id: headers.id.clone(),
-            action: headers.action.clone(),
+            delay_ms: headers.delay_ms,
+            deliver_at: headers.deliver_at,
+            deliver_at_ms: headers.deliver_at_ms,
+            deliver_at_s: headers.deliver_at_s,
+            target: headers.target,
+            target_key: headers.target_key,
+            priority: headers.priority,
+            id: headers.id,
+            action: headers.action,
             unknown: match headers.unknown {
                 UnknownHeaders::Refuse => UnknownControls::Refuse,
                 UnknownHeaders::Pass => UnknownControls::Pass,
@@ -140,16 +149,9 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         },
         allowed: topics.allowed().context("topics.allow")?,
         allowed_patterns: topics.allow.clone(),
-        default_targets: topics
-            .default_target
-            .iter()
-            .flat_map(|target| {
-                topics
-                    .delay
-                    .iter()
-                    .map(move |topic| (topic.clone(), target.clone()))
-            })
-            .collect::<BTreeMap<_, _>>(),
+        default_target: topics.default_target.clone(),
+        routes: config.routes.iter().map(route).collect::<Result<_, _>>()?,
+        message_type_header: headers.message_type,
         own_topics: topics.own(),
         output_template: topics.output.clone(),
         max_delay_ms: ms(config.delays.max),
@@ -162,6 +164,69 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
+/// The topics that records for a target may be published to: by the general template, and by those of the routes that
+/// may match it.
+#[must_use]
+pub fn output_topics(config: &Config, target: &str) -> BTreeSet<String> {
+    let may_match = |route: &&RouteConfig| {
+        let globs = route.matches.globs();
+        globs.is_ok_and(|[_, glob]| glob.is_none_or(|glob| glob.is_match(target)))
+    };
+    let routes = config.routes.iter().filter(may_match);
+    let templates = routes.filter_map(|route| route.output.as_ref());
+    templates
+        .chain([&config.topics.output])
+        .flat_map(|template| {
+            Priority::ALL.map(|priority| {
+                template
+                    .replace("{target}", target)
+                    .replace("{priority}", priority.as_str())
+            })
+        })
+        .collect()
+}
+
+fn route(route: &RouteConfig) -> anyhow::Result<Route> {
+    let [delay_topic, target] = route
+        .matches
+        .globs()
+        .with_context(|| format!("match of route {}", route.name))?;
+    Ok(Route {
+        name: Arc::from(route.name.as_str()),
+        matches: RouteMatch {
+            delay_topic,
+            target,
+            message_type: route.matches.message_type.clone(),
+        },
+        target: route.target.clone(),
+        priority: route.priority.map(|priority| match priority {
+            RoutePriority::High => Priority::High,
+            RoutePriority::Standard => Priority::Standard,
+            RoutePriority::Low => Priority::Low,
+        }),
+        standard_delay_ms: route.delay.standard.map(ms),
+        low_delay_ms: route.delay.low.map(ms),
+        high: match route.high {
+            HighRule::Bypass => HighPriority::Bypass,
+            HighRule::BypassAll => HighPriority::BypassAll,
+        },
+        max_delay_ms: route.max_delay.map(ms),
+        output_template: route.output.clone(),
+        spread_ms: ms(route.spread),
+        limited: route.max_rate.is_some(),
+    })
+}
+
+fn payloads(config: &Config) -> PayloadSettings {
+    PayloadSettings {
+        zstd_level: config.packing.zstd_level,
+        expire_after_ms: ms(config.long.expire_after),
+        retry_first: config.router.retry_first,
+        retry_max: config.router.retry_max,
+        concurrency: PAYLOADS_AT_ONCE,
+    }
+}
+
 fn publish(config: &Config, service: &'static str, max_under_way: usize) -> PublishSettings {
     PublishSettings {
         service,
@@ -172,6 +237,7 @@ fn publish(config: &Config, service: &'static str, max_under_way: usize) -> Publ
         breaker_probe: config.publish.breaker_probe,
         max_under_way,
         floor_every: config.emitter.floor_every(),
+        clock_check: CLOCK_CHECK,
     }
 }
 
@@ -195,6 +261,7 @@ pub fn router(config: &Config) -> anyhow::Result<RouterSettings> {
         policy: policy(config)?,
         publish: publish(config, "router", ROUTER_UNDER_WAY),
         queue: queue(config, config.router.send_concurrency),
+        payloads: payloads(config),
         times: times(config),
         shards: config.long.shards,
         writer: process_name(),
@@ -236,6 +303,12 @@ pub fn emitter(config: &Config) -> EmitterSettings {
     EmitterSettings {
         publish: publish(config, "emitter", count(emitter.in_flight)),
         queue: queue(config, config.router.send_concurrency),
+        payloads: payloads(config),
+        rates: config
+            .routes
+            .iter()
+            .filter_map(|route| Some((Arc::from(route.name.as_str()), route.max_rate?)))
+            .collect(),
         memory_bytes: emitter.memory.as_usize(),
         reserve_percent: count(emitter.reserve_percent),
         hold_max_ms: ms(emitter.hold_max),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_core::batch;
-use delayq_core::clock::Clock;
+use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::delay::{QUEUE_MESSAGE_MAX_BYTES, delay_seconds};
 use delayq_core::error::{Backoff, ErrorClass, PortError};
 use delayq_core::headers::Refusal;
@@ -14,6 +14,7 @@ use delayq_core::priority::Priority;
 use delayq_core::record::Scheduled;
 
 use crate::pacer::Pacer;
+use crate::payloads::{Payloads, Stored};
 
 /// Counter: messages sent to the queues and confirmed. Label: priority.
 pub const SENT: &str = "delayq_queue_messages_sent_total";
@@ -67,14 +68,16 @@ pub struct QueueSender {
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
     settings: QueueSettings,
+    payloads: Option<Arc<Payloads>>,
     pacer: Pacer,
 }
 
 impl QueueSender {
-    /// A sender.
+    /// A sender. Records that no message can hold go to `payloads`; without it they are unsendable.
     #[must_use]
     pub fn new(
         queue: Arc<dyn DelayQueue>,
+        payloads: Option<Arc<Payloads>>,
         clock: Arc<dyn Clock>,
         health: Arc<dyn HealthReport>,
         settings: QueueSettings,
@@ -84,14 +87,28 @@ impl QueueSender {
             clock,
             health,
             settings,
+            payloads,
             pacer: Pacer::new(settings.concurrency),
         }
     }
 
     /// Sends each group as a message of its own (or more, where the size asks for it) and tries until all are
     /// confirmed, unsendable, or no longer `alive`. `report` is called as ends become known.
-    pub async fn send<T: Send>(
+    pub async fn send<T: Send + Sync>(
         &self,
+        priority: Priority,
+        groups: Vec<Vec<(Scheduled, T)>>,
+        alive: impl Fn(&T) -> bool + Send + Sync,
+        report: impl FnMut(Sent<T>) + Send,
+    ) {
+        self.send_not_before(EpochMs::MIN, priority, groups, alive, report)
+            .await;
+    }
+
+    /// As [`QueueSender::send`], the messages visible at `not_before_ms` at the earliest, or 15 minutes from now.
+    pub async fn send_not_before<T: Send + Sync>(
+        &self,
+        not_before_ms: EpochMs,
         priority: Priority,
         groups: Vec<Vec<(Scheduled, T)>>,
         alive: impl Fn(&T) -> bool + Send + Sync,
@@ -106,6 +123,9 @@ impl QueueSender {
         let mut pending = Vec::new();
         for group in groups {
             let (encoded, too_large) = encode_within(group, limits);
+            pending.extend(encoded);
+            let references = self.references(too_large, &alive, &mut report).await;
+            let (encoded, too_large) = encode_within(references, limits);
             pending.extend(encoded);
             if !too_large.is_empty() {
                 let detail =
@@ -131,16 +151,43 @@ impl QueueSender {
             if pending.is_empty() {
                 return;
             }
-            let Err(error) = self.try_once(priority, &mut pending, &mut report).await else {
+            let tried = self.try_once(not_before_ms, priority, &mut pending, &mut report);
+            let Err(error) = tried.await else {
                 continue;
             };
             tokio::time::sleep(backoff.wait_after(&error)).await;
         }
     }
 
+    /// Records too large for a message, as references to the payload table. Without one they come back as they are.
+    async fn references<T: Send + Sync>(
+        &self,
+        too_large: Vec<(Scheduled, T)>,
+        alive: &(impl Fn(&T) -> bool + Send + Sync),
+        report: &mut (impl FnMut(Sent<T>) + Send),
+    ) -> Vec<(Scheduled, T)> {
+        let Some(payloads) = &self.payloads else {
+            return too_large;
+        };
+        let mut references = Vec::with_capacity(too_large.len());
+        for (record, ticket) in too_large {
+            match payloads.store(record, || alive(&ticket)).await {
+                Stored::Reference(record) => references.push((record, ticket)),
+                Stored::Refused(record, refusal) => report(Sent::Unsendable(vec![Unsendable {
+                    record,
+                    ticket,
+                    refusal,
+                }])),
+                Stored::Abandoned => report(Sent::Abandoned(vec![ticket])),
+            }
+        }
+        references
+    }
+
     /// One call; what failed stays in `pending`. `Err`: one of the errors, to wait for.
     async fn try_once<T: Send>(
         &self,
+        not_before_ms: EpochMs,
         priority: Priority,
         pending: &mut Vec<EncodedBatch<T>>,
         report: &mut (impl FnMut(Sent<T>) + Send),
@@ -150,7 +197,7 @@ impl QueueSender {
         let now_ms = self.clock.now_ms();
         let messages = pending
             .iter()
-            .map(|batch| self.message(batch, now_ms))
+            .map(|batch| self.message(batch, not_before_ms, now_ms))
             .collect();
         let outcomes = self.queue.send(priority, messages).await;
         drop(turn);
@@ -200,13 +247,19 @@ impl QueueSender {
         }
     }
 
-    fn message<T>(&self, batch: &EncodedBatch<T>, now_ms: i64) -> QueueMessage {
+    fn message<T>(
+        &self,
+        batch: &EncodedBatch<T>,
+        not_before_ms: EpochMs,
+        now_ms: EpochMs,
+    ) -> QueueMessage {
         let first_due_ms = batch
             .items
             .iter()
             .map(|(record, _)| record.due_ms)
             .min()
-            .unwrap_or(now_ms);
+            .unwrap_or(now_ms)
+            .max(not_before_ms);
         QueueMessage {
             body: batch::to_text(&batch.bytes).into(),
             // Computed anew for each attempt: a retry must not add its waiting to the delay.

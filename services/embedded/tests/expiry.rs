@@ -6,9 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use delayq_core::bucket::{Bucket, BucketKey, ShardId};
 use delayq_core::clock::Clock;
-use delayq_core::ports::{BatchStore, DelayQueue, Lane, QueueMessage, StoredBatch, TickQueue};
+use delayq_core::ports::{
+    BatchStore, DelayQueue, Lane, PayloadStore, QueueMessage, StoredBatch, TickQueue,
+};
 use delayq_core::priority::Priority;
-use delayq_embedded::{MemoryBatchStore, MemoryDelayQueue, MemoryTickQueue, RuntimeClock};
+use delayq_embedded::{
+    MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryTickQueue, RuntimeClock,
+};
 use tokio::time::{Instant, sleep};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -96,4 +100,21 @@ async fn messages_are_kept_for_fourteen_days_from_their_first_send() {
     sleep(DAY).await;
     assert_eq!(queue.receive(dead, 1, MINUTE, MINUTE).await, Ok(vec![]));
     assert!(queue.is_empty(dead));
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_payloads_are_forgotten_and_those_written_again_live_on() {
+    let store = MemoryPayloadStore::new(clock());
+    let chunk = || vec![Bytes::from_static(b"x"); 2];
+    let now_s = NOW_MS / 1000;
+    store.put("a", chunk(), now_s + 60).await;
+    store.put("b", chunk(), now_s + 60).await;
+    store.put("b", chunk(), now_s + 600).await;
+    sleep(MINUTE).await;
+    assert_eq!(store.len(), 4, "not before the second is over");
+    sleep(MINUTE).await;
+    assert_eq!(store.get("a", 1).await, Ok(vec![None]));
+    assert_eq!(store.len(), 2);
+    sleep(DAY).await;
+    assert!(store.is_empty());
 }

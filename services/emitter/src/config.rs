@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+
+use crate::limits::Rates;
 
 /// Settings.
 #[derive(Debug, Clone)]
@@ -12,6 +15,10 @@ pub struct EmitterSettings {
     pub publish: PublishSettings,
     /// Putting back.
     pub queue: QueueSettings,
+    /// Records too large for a batch.
+    pub payloads: PayloadSettings,
+    /// Rate limits by route, in records a second of this emitter.
+    pub rates: Rates,
     /// Memory of the records held, at most, in bytes.
     pub memory_bytes: usize,
     /// Share of the memory kept for each priority, in percent (0–33).
@@ -30,4 +37,13 @@ pub struct EmitterSettings {
     pub stop_publish_within_ms: i64,
     /// How long a stop may take.
     pub stop_timeout: Duration,
+}
+
+impl EmitterSettings {
+    /// One share of the memory, in bytes: each priority has one kept for it, and all limited routes together may take
+    /// one.
+    #[must_use]
+    pub const fn reserve_bytes(&self) -> usize {
+        self.memory_bytes / 100 * self.reserve_percent
+    }
 }

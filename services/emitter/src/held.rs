@@ -21,6 +21,8 @@ pub struct Ticket {
     pub source: Option<Source>,
     /// Cleared when the message's visibility lapsed.
     pub alive: Arc<AtomicBool>,
+    /// The limited route whose memory it counts against, and how much of it.
+    pub limit: Option<(Arc<str>, usize)>,
 }
 
 /// A message being worked on.

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use delayq_core::batch;
-use delayq_core::clock::Clock;
-use delayq_core::error::ErrorClass;
+use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::headers::Refusal;
-use delayq_core::ports::{DelayQueue, HealthReport, Lane, Outcomes, Receipt, RecordSink, paired};
+use delayq_core::ports::{DelayQueue, HealthReport, Lane, PayloadStore, Receipt, RecordSink};
 use delayq_core::priority::Priority;
-use delayq_core::record::Scheduled;
+use delayq_core::record::{QueueGroup, Scheduled};
+use delayq_delivery::payloads::{Loaded, Payloads};
 use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Work, start};
 use delayq_delivery::queue::{QueueSender, Sent};
 use tokio::sync::mpsc;
@@ -20,9 +20,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
+use crate::calls::{CallDone, delete, extended, lane_name};
 use crate::config::EmitterSettings;
 use crate::held::{Held, HeldMessages, MessageId, Ticket, priority_of};
 use crate::intake::{Intake, Received};
+use crate::limits::{Limits, Turn};
 use crate::metrics as names;
 use crate::recent::Recent;
 
@@ -32,6 +34,8 @@ pub struct EmitterPorts {
     pub sink: Arc<dyn RecordSink>,
     /// Queues.
     pub queue: Arc<dyn DelayQueue>,
+    /// Records too large for a batch.
+    pub payloads: Arc<dyn PayloadStore>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
@@ -42,27 +46,28 @@ pub struct EmitterPorts {
 const DELETE_EVERY: Duration = Duration::from_millis(100);
 /// Entries of a delete or heartbeat call.
 const ENTRIES_PER_CALL: usize = 10;
-/// Tries of a delete; after them the message comes again, and its records are dropped as published.
-const DELETE_TRIES: u32 = 5;
 /// First estimate of what ten messages take in memory.
 const FIRST_EXPECTED_BYTES: usize = 1 << 20;
 /// A loop silent for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-enum CallDone {
-    Extended(Vec<(MessageId, Instant)>),
-    Nothing,
-}
-
 /// Runs until `stop`, then until what is held is published or put back, or the stop's time is over.
 pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: CancellationToken) {
+    let payloads = Arc::new(Payloads::new(
+        ports.payloads.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.payloads,
+    ));
     let (publisher, ends) = start(
         settings.publish.clone(),
         ports.sink.clone(),
         ports.clock.clone(),
+        payloads.clone(),
     );
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
+        Some(payloads.clone()),
         ports.clock.clone(),
         ports.health.clone(),
         settings.queue,
@@ -103,6 +108,9 @@ pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: Cancellat
         to_delete: HashMap::new(),
         calls: JoinSet::new(),
         put_backs: JoinSet::new(),
+        payloads,
+        loads: JoinSet::new(),
+        limits: Limits::new(&settings.rates, settings.reserve_bytes()),
         settings,
         publisher,
         sender,
@@ -133,6 +141,36 @@ struct Emitter {
     /// Deletes and heartbeats under way.
     calls: JoinSet<CallDone>,
     put_backs: JoinSet<()>,
+    payloads: Arc<Payloads>,
+    /// Records on their way from the payload store.
+    loads: JoinSet<(Undone, Loaded)>,
+    limits: Limits,
+}
+
+/// A record that something must still be done about.
+struct Undone {
+    record: Scheduled,
+    ticket: Ticket,
+    /// Not published, or received again, before this.
+    not_before_ms: EpochMs,
+    /// Why it becomes a dead letter; else it is published.
+    refusal: Option<Refusal>,
+}
+
+impl Undone {
+    fn into_job(self) -> Job<Ticket> {
+        let work = match self.refusal {
+            Some(refusal) => {
+                Work::DeadLetter(Arc::new(DeadLetter::unpublishable(&self.record, refusal)))
+            }
+            None => Work::Publish(Arc::new(self.record)),
+        };
+        let alive = self.ticket.alive.clone();
+        Job {
+            not_before_ms: self.not_before_ms,
+            ..Job::new(work, self.ticket, alive)
+        }
+    }
 }
 
 impl Emitter {
@@ -172,6 +210,11 @@ impl Emitter {
                     Err(error) => tracing::error!(%error, "a call to the queue ended early"),
                 },
                 Some(_) = self.put_backs.join_next(), if !self.put_backs.is_empty() => {}
+                Some(loaded) = self.loads.join_next(), if !self.loads.is_empty() => match loaded {
+                    Ok((one, loaded)) => self.on_loaded(one, loaded),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
                 _ = heartbeat.tick() => self.heartbeat(),
                 _ = delete.tick() => {
                     self.health.beat("emitter", STALLED_AFTER);
@@ -269,40 +312,39 @@ impl Emitter {
         } else {
             self.settings.hold_max_ms
         };
-        let until_ms = self.clock.now_ms().saturating_add(hold_ms);
-        let (mut jobs, mut later) = (Vec::new(), Vec::new());
+        let now_ms = self.clock.now_ms();
+        let until_ms = now_ms.saturating_add(hold_ms);
+        let (mut now, mut later, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for record in records {
             let ticket = Ticket {
                 message,
                 source: Some(record.source.clone()),
                 alive: alive.clone(),
+                limit: None,
+            };
+            let mut one = Undone {
+                record,
+                ticket,
+                not_before_ms: EpochMs::MIN,
+                refusal: None,
             };
             match lane {
-                Lane::Main(_) if record.due_ms > until_ms => later.push((record, ticket)),
-                Lane::Main(_) => jobs.push(Job {
-                    work: Work::Publish(Arc::new(record)),
-                    ticket,
-                    alive: alive.clone(),
-                }),
                 Lane::DeadLetter(_) => {
                     let detail = format!(
                         "its message was received {} times without being finished",
                         receipt.receive_count
                     );
-                    let letter = DeadLetter::unpublishable(
-                        &record,
-                        Refusal::new("redelivery-exhausted", detail),
-                    );
-                    jobs.push(Job {
-                        work: Work::DeadLetter(Arc::new(letter)),
-                        ticket,
-                        alive: alive.clone(),
-                    });
+                    let refusal = Some(Refusal::new("redelivery-exhausted", detail));
+                    now.push(Undone { refusal, ..one });
                 }
+                Lane::Main(_) if one.record.due_ms > until_ms => later.push(one),
+                Lane::Main(_) if self.take_turn(&mut one, now_ms) => now.push(one),
+                Lane::Main(_) => limited.push(one),
             }
         }
-        self.hold(jobs);
+        self.take_on(now);
         self.put_back(later, if stopping { "stop" } else { "early" });
+        self.put_back(limited, "rate");
         memory_bytes
     }
 
@@ -322,13 +364,59 @@ impl Emitter {
             message,
             source: None,
             alive: alive.clone(),
+            limit: None,
         };
-        self.hold(vec![Job {
-            work: Work::DeadLetter(Arc::new(letter)),
-            ticket,
-            alive,
-        }]);
+        let work = Work::DeadLetter(Arc::new(letter));
+        self.hold(vec![Job::new(work, ticket, alive)]);
         memory_bytes
+    }
+
+    /// Gives a record its turn, if its route is limited. `false`: it must go back.
+    fn take_turn(&mut self, one: &mut Undone, now_ms: EpochMs) -> bool {
+        let Some(route) = one.record.limit.clone() else {
+            return true;
+        };
+        let bytes = one.record.memory_bytes();
+        match self.limits.turn(&route, one.record.due_ms, now_ms, bytes) {
+            Turn::At(at_ms) => {
+                one.not_before_ms = at_ms;
+                one.ticket.limit = Some((route, bytes));
+                true
+            }
+            Turn::PutBack(at_ms) => {
+                one.not_before_ms = at_ms;
+                false
+            }
+        }
+    }
+
+    /// Holds records until they are due; those that are references are loaded first.
+    fn take_on(&mut self, records: Vec<Undone>) {
+        let mut jobs = Vec::with_capacity(records.len());
+        for one in records {
+            if one.record.payload.is_none() {
+                jobs.push(one.into_job());
+                continue;
+            }
+            let payloads = self.payloads.clone();
+            self.loads.spawn(async move {
+                let alive = || one.ticket.alive.load(Ordering::Acquire);
+                let loaded = payloads.load(&one.record, alive).await;
+                (one, loaded)
+            });
+        }
+        self.hold(jobs);
+    }
+
+    fn on_loaded(&mut self, mut one: Undone, loaded: Loaded) {
+        match loaded {
+            Loaded::Record(record) => one.record.record = record,
+            Loaded::Fault(fault) => {
+                one.refusal = Some(Refusal::new(fault.code(), fault.to_string()));
+            }
+            Loaded::Abandoned => return self.done(&one.ticket, true),
+        }
+        self.hold(vec![one.into_job()]);
     }
 
     fn hold(&self, jobs: Vec<Job<Ticket>>) {
@@ -349,6 +437,9 @@ impl Emitter {
     }
 
     fn done(&mut self, ticket: &Ticket, abandoned: bool) {
+        if let Some((route, bytes)) = &ticket.limit {
+            self.limits.done(route, *bytes);
+        }
         let Some((held, deletable)) = self.held.done(ticket.message, abandoned) else {
             return;
         };
@@ -370,29 +461,30 @@ impl Emitter {
             Sent::Confirmed(tickets) => tickets.iter().for_each(|ticket| self.done(ticket, false)),
             Sent::Abandoned(tickets) => tickets.iter().for_each(|ticket| self.done(ticket, true)),
             Sent::Unsendable(records) => {
-                let jobs = records
-                    .into_iter()
-                    .map(|one| {
-                        tracing::warn!(source = %one.record.source, refusal = %one.refusal, "cannot be put back: held until it is due");
-                        let alive = one.ticket.alive.clone();
-                        Job { work: Work::Publish(Arc::new(one.record)), ticket: one.ticket, alive }
-                    })
-                    .collect();
-                self.hold(jobs);
+                let records = records.into_iter().map(|one| {
+                    tracing::warn!(source = %one.record.source, refusal = %one.refusal, "cannot be put back: held until it is due");
+                    Undone {
+                        record: one.record,
+                        ticket: one.ticket,
+                        not_before_ms: EpochMs::MIN,
+                        refusal: None,
+                    }
+                });
+                self.take_on(records.collect());
             }
         }
     }
 
     /// Sends records anew with the delay that is left, then counts them as done in their old message.
-    fn put_back(&mut self, records: Vec<(Scheduled, Ticket)>, cause: &'static str) {
-        let mut groups: HashMap<(Priority, i64), Vec<(Scheduled, Ticket)>> = HashMap::new();
-        for (record, ticket) in records {
-            groups
-                .entry((record.priority, record.due_ms.div_euclid(1000)))
-                .or_default()
-                .push((record, ticket));
+    fn put_back(&mut self, records: Vec<Undone>, cause: &'static str) {
+        let mut groups: HashMap<QueueGroup, (EpochMs, Vec<_>)> = HashMap::new();
+        for one in records {
+            let first = (EpochMs::MAX, Vec::new());
+            let group = groups.entry(one.record.queue_group()).or_insert(first);
+            group.0 = group.0.min(one.not_before_ms);
+            group.1.push((one.record, one.ticket));
         }
-        for ((priority, _), group) in groups {
+        for (QueueGroup { priority, .. }, (not_before_ms, group)) in groups {
             metrics::counter!(names::PUT_BACK, "cause" => cause).increment(group.len() as u64);
             let (sender, reports) = (self.sender.clone(), self.reports.clone());
             self.put_backs.spawn(async move {
@@ -402,7 +494,9 @@ impl Emitter {
                         tracing::debug!("a record was put back after the emitter had ended");
                     }
                 };
-                sender.send(priority, vec![group], alive, report).await;
+                sender
+                    .send_not_before(not_before_ms, priority, vec![group], alive, report)
+                    .await;
             });
         }
     }
@@ -416,7 +510,12 @@ impl Emitter {
         let mut later = Vec::new();
         for job in recalled {
             match job.work {
-                Work::Publish(record) => later.push((Arc::unwrap_or_clone(record), job.ticket)),
+                Work::Publish(record) => later.push(Undone {
+                    record: Arc::unwrap_or_clone(record),
+                    ticket: job.ticket,
+                    not_before_ms: job.not_before_ms,
+                    refusal: None,
+                }),
                 letter @ Work::DeadLetter(_) => self.hold(vec![Job {
                     work: letter,
                     ..job
@@ -475,53 +574,5 @@ impl Emitter {
                 });
             }
         }
-    }
-}
-
-fn extended(
-    ids: &[MessageId],
-    outcomes: Outcomes,
-    visible_at: Instant,
-) -> Vec<(MessageId, Instant)> {
-    let mut done = Vec::new();
-    for (id, outcome) in paired(ids, outcomes, "queue extend") {
-        match outcome {
-            Ok(()) => done.push((*id, visible_at)),
-            Err(error) if error.class == ErrorClass::Conflict => {
-                tracing::debug!(%error, "a message vanished before its heartbeat")
-            }
-            Err(error) => tracing::warn!(%error, "heartbeat failed; it is sent again"),
-        }
-    }
-    done
-}
-
-async fn delete(queue: &dyn DelayQueue, lane: Lane, mut handles: Vec<String>) {
-    for attempt in 0..DELETE_TRIES {
-        let outcomes = queue.delete(lane, handles.clone()).await;
-        let mut failed = Vec::new();
-        let mut last = None;
-        for (handle, outcome) in paired(handles, outcomes, "queue delete") {
-            if let Err(error) = outcome {
-                failed.push(handle);
-                last = Some(error);
-            }
-        }
-        let Some(error) = last else { return };
-        handles = failed;
-        tracing::warn!(%error, attempt, messages = handles.len(), "delete failed");
-        tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
-    }
-    metrics::counter!(names::DELETE_FAILED).increment(handles.len() as u64);
-    tracing::error!(
-        messages = handles.len(),
-        "messages not deleted: they come again, and their records are dropped as published"
-    );
-}
-
-const fn lane_name(lane: Lane) -> &'static str {
-    match lane {
-        Lane::Main(_) => "main",
-        Lane::DeadLetter(_) => "dead-letter",
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use delayq_core::handover::HandoverTimes;
 use delayq_core::route::Policy;
+use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
 
@@ -16,6 +17,8 @@ pub struct RouterSettings {
     pub publish: PublishSettings,
     /// Sending to the queues.
     pub queue: QueueSettings,
+    /// Records too large for a batch.
+    pub payloads: PayloadSettings,
     /// The handover's times.
     pub times: HandoverTimes,
     /// Number of shards.

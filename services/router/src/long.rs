@@ -12,9 +12,9 @@ use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read};
 use delayq_core::headers::Refusal;
 use delayq_core::packer::{EncodedBatch, SizeLimits, encode_within};
 use delayq_core::ports::{BatchStore, HealthReport, ShardState, StoredBatch, paired};
-use delayq_core::priority::Priority;
-use delayq_core::record::Scheduled;
+use delayq_core::record::{QueueGroup, Scheduled};
 use delayq_delivery::pacer::Pacer;
+use delayq_delivery::payloads::{Payloads, Stored};
 use delayq_delivery::queue::{QueueSender, Sent, Unsendable};
 
 use crate::hot_keys::HotKeys;
@@ -55,6 +55,7 @@ pub struct LongWriter {
     pub settings: LongSettings,
     store: Arc<dyn BatchStore>,
     shards: Arc<dyn ShardState>,
+    payloads: Arc<Payloads>,
     sender: Arc<QueueSender>,
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
@@ -73,6 +74,7 @@ impl LongWriter {
         settings: LongSettings,
         store: Arc<dyn BatchStore>,
         shards: Arc<dyn ShardState>,
+        payloads: Arc<Payloads>,
         sender: Arc<QueueSender>,
         clock: Arc<dyn Clock>,
         health: Arc<dyn HealthReport>,
@@ -82,6 +84,7 @@ impl LongWriter {
             settings,
             store,
             shards,
+            payloads,
             sender,
             clock,
             health,
@@ -99,6 +102,9 @@ impl LongWriter {
         report: impl Fn(Sent<Ticket>) + Send + Sync,
     ) {
         let (mut pending, too_large) = encode_within(items, self.settings.limits);
+        let references = self.references(too_large, &report).await;
+        let (encoded, too_large) = encode_within(references, self.settings.limits);
+        pending.extend(encoded);
         if !too_large.is_empty() {
             let detail = format!(
                 "does not fit a stored batch of {} bytes",
@@ -159,6 +165,29 @@ impl LongWriter {
         self.settle(key, written, report).await;
     }
 
+    /// Records too large for a stored batch, as references to the payload table.
+    async fn references(
+        &self,
+        too_large: Vec<(Scheduled, Ticket)>,
+        report: &(impl Fn(Sent<Ticket>) + Send + Sync),
+    ) -> Vec<(Scheduled, Ticket)> {
+        let mut references = Vec::with_capacity(too_large.len());
+        for (record, ticket) in too_large {
+            match self.payloads.store(record, || ticket.is_alive()).await {
+                Stored::Reference(record) => references.push((record, ticket)),
+                Stored::Refused(record, refusal) => {
+                    report(Sent::Unsendable(vec![Unsendable {
+                        record,
+                        ticket,
+                        refusal,
+                    }]));
+                }
+                Stored::Abandoned => report(Sent::Abandoned(vec![ticket])),
+            }
+        }
+        references
+    }
+
     /// Steps 2 to 4, after the writes are acknowledged.
     async fn settle(
         &self,
@@ -204,14 +233,14 @@ impl LongWriter {
             report(Sent::Confirmed(records.map(|(_, ticket)| ticket).collect()));
             return;
         }
-        let mut groups: BTreeMap<(Priority, i64), Vec<_>> = BTreeMap::new();
+        let mut groups: BTreeMap<QueueGroup, Vec<_>> = BTreeMap::new();
         for (record, ticket) in records {
             groups
-                .entry((record.priority, record.due_ms.div_euclid(1000)))
+                .entry(record.queue_group())
                 .or_default()
                 .push((record, ticket));
         }
-        for ((priority, _), group) in groups {
+        for (QueueGroup { priority, .. }, group) in groups {
             metrics::counter!(names::SENT_TOO).increment(group.len() as u64);
             tracing::info!(
                 bucket = key.bucket.0,

@@ -12,12 +12,15 @@ use delayq_core::clock::Clock;
 use delayq_core::headers::Refusal;
 use delayq_core::packer::{Packed, Packer, SizeLimits, pack_by_ms};
 use delayq_core::ports::{
-    BatchStore, Commit, DelayQueue, HealthReport, RecordSink, RecordSource, RevokeReply,
-    ShardState, SourceEvent, paired,
+    BatchStore, Commit, DelayQueue, HealthReport, PayloadStore, RecordSink, RecordSource,
+    RevokeReply, ShardState, SourceEvent, paired,
 };
 use delayq_core::priority::Priority;
-use delayq_core::record::{Incoming, Path, SCHEDULED_OVERHEAD_BYTES, Scheduled, TopicPartition};
+use delayq_core::record::{
+    Incoming, Path, QueueGroup, SCHEDULED_OVERHEAD_BYTES, Scheduled, TopicPartition,
+};
 use delayq_core::route::{Decision, route};
+use delayq_delivery::payloads::Payloads;
 use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Work, start};
 use delayq_delivery::queue::{QueueSender, Sent};
 use tokio::sync::mpsc;
@@ -42,17 +45,12 @@ pub struct RouterPorts {
     pub store: Arc<dyn BatchStore>,
     /// State rows.
     pub shards: Arc<dyn ShardState>,
+    /// Records too large for a batch.
+    pub payloads: Arc<dyn PayloadStore>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
     pub health: Arc<dyn HealthReport>,
-}
-
-/// What the records of a queue message share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct ShortKey {
-    priority: Priority,
-    due_s: i64,
 }
 
 struct Revoke {
@@ -75,13 +73,21 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`, then until everything held is confirmed and committed, or the stop's time is over.
 pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: CancellationToken) {
+    let payloads = Arc::new(Payloads::new(
+        ports.payloads.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.payloads,
+    ));
     let (publisher, ends) = start(
         settings.publish.clone(),
         ports.sink.clone(),
         ports.clock.clone(),
+        payloads.clone(),
     );
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
+        Some(payloads.clone()),
         ports.clock.clone(),
         ports.health.clone(),
         settings.queue,
@@ -103,6 +109,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         long_settings,
         ports.store.clone(),
         ports.shards.clone(),
+        payloads,
         sender.clone(),
         ports.clock.clone(),
         ports.health.clone(),
@@ -141,9 +148,9 @@ struct Router {
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
     partitions: Partitions,
-    short: Packer<ShortKey, Ticket>,
+    short: Packer<QueueGroup, Ticket>,
     long_groups: Packer<LongKey, Ticket>,
-    short_ready: [VecDeque<Packed<ShortKey, Ticket>>; 3],
+    short_ready: [VecDeque<Packed<QueueGroup, Ticket>>; 3],
     long_ready: VecDeque<Packed<LongKey, Ticket>>,
     tasks: JoinSet<()>,
     revokes: Vec<Revoke>,
@@ -323,17 +330,10 @@ impl Router {
         match record.path {
             Path::Direct => {
                 let alive = ticket.alive.clone();
-                jobs.push(Job {
-                    work: Work::Publish(Arc::new(record)),
-                    ticket,
-                    alive,
-                });
+                jobs.push(Job::new(Work::Publish(Arc::new(record)), ticket, alive));
             }
             Path::Short => {
-                let key = ShortKey {
-                    priority: record.priority,
-                    due_s: record.due_ms.div_euclid(1000),
-                };
+                let key = record.queue_group();
                 if let Some(full) = self.short.push(key, record, ticket, by_ms) {
                     self.short_ready_push(full);
                 }
@@ -376,11 +376,7 @@ impl Router {
                     .map(|one| {
                         let letter = DeadLetter::unpublishable(&one.record, one.refusal);
                         let alive = one.ticket.alive.clone();
-                        Job {
-                            work: Work::DeadLetter(Arc::new(letter)),
-                            ticket: one.ticket,
-                            alive,
-                        }
+                        Job::new(Work::DeadLetter(Arc::new(letter)), one.ticket, alive)
                     })
                     .collect();
                 self.hold(jobs);
@@ -427,7 +423,7 @@ impl Router {
         }
     }
 
-    fn short_ready_push(&mut self, group: Packed<ShortKey, Ticket>) {
+    fn short_ready_push(&mut self, group: Packed<QueueGroup, Ticket>) {
         if let Some(queue) = self.short_ready.get_mut(group.key.priority.index()) {
             queue.push_back(group);
         }
@@ -589,11 +585,8 @@ impl Router {
 fn refuse(incoming: Incoming, refusal: Refusal, ticket: Ticket) -> Job<Ticket> {
     metrics::counter!(names::ROUTED, "path" => "refused").increment(1);
     let alive = ticket.alive.clone();
-    Job {
-        work: Work::DeadLetter(Arc::new(DeadLetter::refused(incoming, refusal))),
-        ticket,
-        alive,
-    }
+    let letter = DeadLetter::refused(incoming, refusal);
+    Job::new(Work::DeadLetter(Arc::new(letter)), ticket, alive)
 }
 
 fn report(reports: &mpsc::UnboundedSender<Sent<Ticket>>, sent: Sent<Ticket>) {

@@ -94,6 +94,13 @@ impl HttpServer {
         })
     }
 
+    /// Answers to `routes` as well.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
     /// Where it listens: the real port, when the setting says 0.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

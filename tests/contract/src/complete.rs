@@ -30,6 +30,10 @@ fn every_check_is_listed() {
         written(include_str!("shard_state.rs"))
     );
     assert_eq!(
+        crate::payload_store_checks!(names).to_vec(),
+        written(include_str!("payload_store.rs"))
+    );
+    assert_eq!(
         crate::record_source_checks!(names).to_vec(),
         written(include_str!("record_source.rs"))
     );

@@ -127,6 +127,17 @@ impl Deployment {
         let task = tokio::spawn(async move { app::run(&config, &roles, seen, token).await });
         Replica { stop, health, task }
     }
+
+    /// Starts a replica of these roles over other backends than the configuration names.
+    pub fn start_on(&self, roles: &[Role], backends: app::Backends) -> Replica {
+        let (stop, health) = (CancellationToken::new(), Health::new());
+        let (config, roles) = (self.config.clone(), roles.to_vec());
+        let (token, seen) = (stop.clone(), health.clone());
+        let task = tokio::spawn(async move {
+            app::run_on(&config, &roles, backends, seen, token).await
+        });
+        Replica { stop, health, task }
+    }
 }
 
 /// A running replica.

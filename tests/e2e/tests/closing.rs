@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use delayq::health::HealthPort;
 use delayq::role::Role;
 use delayq::settings;
-use delayq_aws::{Clients, DynamoBatchStore, DynamoShardState, Names, SqsDelayQueue};
+use delayq_aws::{
+    Clients, DynamoBatchStore, DynamoPayloadStore, DynamoShardState, Names, SqsDelayQueue,
+};
 use delayq_core::bucket::BucketKey;
 use delayq_core::clock::SystemClock;
 use delayq_core::error::PortError;
@@ -113,6 +115,7 @@ async fn force(order: Order, metrics: &PrometheusHandle) {
         queue: Arc::new(SqsDelayQueue::new(&clients, &names.queues)),
         store: Arc::new(store),
         shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
+        payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
         clock,
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };

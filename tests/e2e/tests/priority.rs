@@ -11,7 +11,9 @@ use delayq_core::ports::{DelayQueue, QueueMessage};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Scheduled, Source, TopicPartition};
 use delayq_e2e::produce::record;
-use delayq_embedded::{MemoryBroker, MemoryDelayQueue, MemorySink, RuntimeClock};
+use delayq_embedded::{
+    MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemorySink, RuntimeClock,
+};
 use delayq_emitter::EmitterPorts;
 use delayq_runtime::config::{Sources, load};
 use delayq_runtime::health::Health;
@@ -36,6 +38,8 @@ async fn backlog(queue: &MemoryDelayQueue, priority: Priority, records: i64) {
                 id: None,
                 path: Path::Short,
                 record: record(None, Some("v"), &[]),
+                payload: None,
+                limit: None,
             })
             .collect();
         let body = batch::to_text(&batch::encode(&batch, 1).expect("a batch")).into();
@@ -75,6 +79,7 @@ async fn high_passes_a_backlog_of_low_and_low_still_moves() {
             None,
         )),
         queue: queue.clone(),
+        payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
         clock: clock.clone(),
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };

@@ -270,6 +270,8 @@ async fn messages_that_are_forged_or_given_up_by_the_queue_become_dead_letters()
         id: None,
         path: Path::Short,
         record: record(Some("k"), Some("given up"), &[("h", "1")]),
+        payload: None,
+        limit: None,
     };
     let good = batch::encode(std::slice::from_ref(&record), 1).expect("a batch");
     let mut damaged = good.to_vec();

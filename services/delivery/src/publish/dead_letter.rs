@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use delayq_core::headers::{ERROR_CODE, ERROR_DETAIL, OUT_SOURCE, Refusal};
-use delayq_core::record::{Header, Incoming, Outgoing, Record, Scheduled, Source};
+use delayq_core::headers::{
+    ERROR_CODE, ERROR_DETAIL, ERROR_PAYLOAD, ERROR_PAYLOAD_CHUNKS, OUT_SOURCE, Refusal,
+};
+use delayq_core::payload::PayloadRef;
+use delayq_core::priority::Priority;
+use delayq_core::record::{
+    Header, Incoming, Outgoing, Path, Record, Scheduled, Source, TopicPartition,
+};
 
 /// A record on its way to the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +20,14 @@ pub struct DeadLetter {
     pub refusal: Refusal,
     /// The record.
     pub record: Record,
+    /// Its content is in the payload store.
+    pub reference: bool,
 }
 
 /// Longest detail, in bytes: what a broker or a header says is not ours to bound otherwise.
 const DETAIL_MAX_BYTES: usize = 4096;
+/// Longest key that stays on a letter whose content is in the payload store, in bytes.
+const KEPT_KEY_MAX_BYTES: usize = 1024;
 
 impl DeadLetter {
     /// A refused record of a delay topic, control headers included, so that it can be mended and sent again.
@@ -27,6 +37,7 @@ impl DeadLetter {
             source: Some(incoming.source),
             refusal,
             record: incoming.record,
+            reference: false,
         }
     }
 
@@ -37,6 +48,7 @@ impl DeadLetter {
             source: Some(scheduled.source.clone()),
             refusal,
             record: scheduled.to_output().record,
+            reference: false,
         }
     }
 
@@ -51,6 +63,55 @@ impl DeadLetter {
                 value: Some(body.into()),
                 headers: vec![],
             },
+            reference: false,
+        }
+    }
+
+    /// Whether it carries anything that a reference could stand for.
+    #[must_use]
+    pub fn has_payload(&self) -> bool {
+        !self.reference && (self.record.value.is_some() || !self.record.headers.is_empty())
+    }
+
+    /// The record by which the payload store keeps it.
+    #[must_use]
+    pub fn to_stored(&self, topic: &Arc<str>) -> Scheduled {
+        let value = self.record.value.as_deref().unwrap_or_default();
+        // A message that was no batch has no source; its content names it.
+        let source = self.source.clone().unwrap_or_else(|| Source {
+            at: TopicPartition::new("unreadable", 0),
+            offset: i64::try_from(value.len()).unwrap_or(0),
+        });
+        Scheduled {
+            source,
+            output_topic: topic.clone(),
+            priority: Priority::Standard,
+            due_ms: 0,
+            timestamp_ms: 0,
+            id: None,
+            path: Path::Direct,
+            record: self.record.clone(),
+            payload: None,
+            limit: None,
+        }
+    }
+
+    /// The letter without its content, which the payload store keeps as `payload`.
+    #[must_use]
+    pub fn with_reference(&self, payload: &PayloadRef) -> Self {
+        let key = self.record.key.clone();
+        Self {
+            source: self.source.clone(),
+            refusal: self.refusal.clone(),
+            record: Record {
+                key: key.filter(|key| key.len() <= KEPT_KEY_MAX_BYTES),
+                value: None,
+                headers: vec![
+                    Header::text(ERROR_PAYLOAD, &*payload.id),
+                    Header::text(ERROR_PAYLOAD_CHUNKS, payload.chunks.to_string()),
+                ],
+            },
+            reference: true,
         }
     }
 

@@ -1,16 +1,21 @@
 //! Carries out what [`super::emission`] decides: timers, the sink, acknowledgements, backoff, the breaker.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use delayq_core::clock::{Clock, EpochMs};
-use delayq_core::error::{PortError, backoff};
+use delayq_core::error::{ErrorClass, PortError, backoff};
 use delayq_core::ports::{Published, RecordSink};
+use delayq_core::record::Scheduled;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::payloads::{Payloads, Stored};
+
 use super::breaker::Breaker;
+use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
 use super::metrics as names;
 
@@ -53,6 +58,8 @@ pub struct PublishSettings {
     pub max_under_way: usize,
     /// See [`delayq_core::priority::PriorityPicker::new`].
     pub floor_every: u32,
+    /// Longest sleep: a wall clock that jumps is noticed after at most this.
+    pub clock_check: Duration,
 }
 
 enum Command<T> {
@@ -115,12 +122,13 @@ impl<T: Send + 'static> Publisher<T> {
     }
 }
 
-/// Starts the task; ends arrive at the receiver.
+/// Starts the task; ends arrive at the receiver. A dead letter too large for its topic goes to `payloads`.
 #[must_use]
 pub fn start<T: Send + 'static>(
     settings: PublishSettings,
     sink: Arc<dyn RecordSink>,
     clock: Arc<dyn Clock>,
+    payloads: Arc<Payloads>,
 ) -> (Publisher<T>, mpsc::UnboundedReceiver<End<T>>) {
     let (commands, command_rx) = mpsc::unbounded_channel();
     let (ends, ends_rx) = mpsc::unbounded_channel();
@@ -135,6 +143,8 @@ pub fn start<T: Send + 'static>(
         clock,
         acks,
         ends,
+        payloads,
+        storing: JoinSet::new(),
         sink_full: false,
         opened_by_health: false,
         jitter: Jitter::default(),
@@ -154,14 +164,15 @@ struct Driver<T> {
     breaker_tx: watch::Sender<Option<PortError>>,
     acks: mpsc::UnboundedSender<Ack>,
     ends: mpsc::UnboundedSender<End<T>>,
+    payloads: Arc<Payloads>,
+    /// Dead letters on their way to the payload store.
+    storing: JoinSet<Job<T>>,
     sink_full: bool,
     /// Nothing was refused: the sink only says that no broker answers.
     opened_by_health: bool,
     jitter: Jitter,
 }
 
-/// Longest sleep: a wall clock that jumps is noticed after at most this.
-const CLOCK_CHECK: Duration = Duration::from_secs(1);
 /// Wait after the sink's queue was full.
 const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
 
@@ -173,7 +184,7 @@ impl<T: Send + 'static> Driver<T> {
     ) {
         let mut open = true;
         let mut ack_batch = Vec::with_capacity(1024);
-        while open || self.emission.held() > 0 {
+        while open || self.emission.held() > 0 || !self.storing.is_empty() {
             self.watch_sink();
             self.publish_ready();
             let wake = Instant::now() + self.sleep();
@@ -193,6 +204,12 @@ impl<T: Send + 'static> Driver<T> {
                         self.acknowledged(id, result);
                     }
                 }
+                Some(stored) = self.storing.join_next(), if !self.storing.is_empty() => match stored {
+                    Ok(job) => self.emission.hold(job),
+                    // Its owner would wait for ever: only a restart repeats the record.
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
                 () = tokio::time::sleep_until(wake) => self.sink_full = false,
             }
         }
@@ -211,10 +228,10 @@ impl<T: Send + 'static> Driver<T> {
                 .map_or(at, |probe| at.max(probe))
         });
         let Some(next_ms) = next_ms else {
-            return CLOCK_CHECK;
+            return self.settings.clock_check;
         };
         let wait_ms = next_ms.saturating_sub(self.clock.now_ms()).max(0);
-        Duration::from_millis(wait_ms.unsigned_abs()).min(CLOCK_CHECK)
+        Duration::from_millis(wait_ms.unsigned_abs()).min(self.settings.clock_check)
     }
 
     /// Brokers that are known to be away open the breaker before a record has to time out, and close it again when
@@ -272,6 +289,13 @@ impl<T: Send + 'static> Driver<T> {
             }
             Err(error) => error,
         };
+        if error.class == ErrorClass::Invalid
+            && let Some((job, letter)) = self.emission.take_refused_letter(id)
+        {
+            tracing::warn!(%error, "the dead-letter topic refuses a record; keeping it in the payload table");
+            self.store_letter(job, letter);
+            return;
+        }
         let now_ms = self.clock.now_ms();
         let wait = backoff(
             self.emission.failures(id),
@@ -297,6 +321,27 @@ impl<T: Send + 'static> Driver<T> {
                 tracing::error!(id, %error, "an acknowledgement for a record that was not under way")
             }
         }
+    }
+
+    /// No refusal may stall a partition: the payload table takes what the dead-letter topic does not.
+    fn store_letter(&mut self, job: Job<T>, letter: Arc<DeadLetter>) {
+        let payloads = self.payloads.clone();
+        let stored = letter.to_stored(&self.settings.dead_letter_topic);
+        self.storing.spawn(async move {
+            let alive = job.alive.clone();
+            let work = match payloads
+                .store(stored, || alive.load(Ordering::Acquire))
+                .await
+            {
+                Stored::Reference(Scheduled {
+                    payload: Some(payload),
+                    ..
+                }) => Work::DeadLetter(Arc::new(letter.with_reference(&payload))),
+                // Refused there too, or given up: tried on as it is, so that nothing is lost.
+                _ => Work::DeadLetter(letter),
+            };
+            Job { work, ..job }
+        });
     }
 
     fn close_breaker(&mut self) {
@@ -330,7 +375,8 @@ impl<T: Send + 'static> Driver<T> {
                 EndKind::Abandoned
             }
             (Work::Publish(record), _) => {
-                let lateness_ms = self.clock.now_ms().saturating_sub(record.due_ms);
+                let turn_ms = record.due_ms.max(job.not_before_ms);
+                let lateness_ms = self.clock.now_ms().saturating_sub(turn_ms);
                 let labels = [
                     ("priority", record.priority.as_str()),
                     ("path", record.path.as_str()),

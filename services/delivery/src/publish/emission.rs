@@ -30,12 +30,24 @@ pub struct Job<T> {
     pub ticket: T,
     /// Cleared by the owner when the record is no longer its own: then it is not published any more.
     pub alive: Arc<AtomicBool>,
+    /// Not published before this, though it may be due: the turn that a rate limit gives it.
+    pub not_before_ms: EpochMs,
 }
 
 impl<T> Job<T> {
+    /// Work to be done as soon as it is due.
+    pub const fn new(work: Work, ticket: T, alive: Arc<AtomicBool>) -> Self {
+        Self {
+            work,
+            ticket,
+            alive,
+            not_before_ms: EpochMs::MIN,
+        }
+    }
+
     fn due_ms(&self) -> EpochMs {
         match &self.work {
-            Work::Publish(record) => record.due_ms,
+            Work::Publish(record) => record.due_ms.max(self.not_before_ms),
             Work::DeadLetter(_) => EpochMs::MIN,
         }
     }
@@ -147,7 +159,10 @@ impl<T> Emission<T> {
         let outcome = match (&attempt.job.work, records_fault) {
             (_, false) => Failure::RetryBroker,
             // A dead letter that cannot be written keeps the record undone, whatever the reason.
-            (Work::DeadLetter(_), true) => Failure::RetryRecord,
+            (Work::DeadLetter(_), true) => {
+                attempt.failures = attempt.failures.saturating_add(1);
+                Failure::RetryRecord
+            }
             (Work::Publish(record), true) => {
                 attempt.failures += 1;
                 if attempt.failures < self.attempts {
@@ -179,6 +194,22 @@ impl<T> Emission<T> {
         self.under_way
             .get(&id)
             .map_or(0, |attempt| attempt.failures)
+    }
+
+    /// A dead letter under way that its topic has just refused for the last time that counts, and that may be too large
+    /// for it. It is under way no more.
+    pub fn take_refused_letter(&mut self, id: JobId) -> Option<(Job<T>, Arc<DeadLetter>)> {
+        let attempt = self.under_way.get(&id)?;
+        let Work::DeadLetter(letter) = &attempt.job.work else {
+            return None;
+        };
+        if attempt.failures + 1 < self.attempts || !letter.has_payload() {
+            return None;
+        }
+        let letter = letter.clone();
+        self.under_way
+            .remove(&id)
+            .map(|attempt| (attempt.job, letter))
     }
 
     /// Gives back everything that is due after `after_ms` and not under way.
@@ -263,12 +294,11 @@ mod tests {
             id: None,
             path: Path::Direct,
             record: Record::default(),
+            payload: None,
+            limit: None,
         };
-        Job {
-            work: Work::Publish(Arc::new(record)),
-            ticket,
-            alive: Arc::new(AtomicBool::new(true)),
-        }
+        let alive = Arc::new(AtomicBool::new(true));
+        Job::new(Work::Publish(Arc::new(record)), ticket, alive)
     }
 
     fn error(class: ErrorClass) -> PortError {

@@ -1,6 +1,7 @@
 //! What is counted here.
 
-/// Histogram, milliseconds: published (broker's acknowledgement) minus due. Labels: priority, path.
+/// Histogram, milliseconds: published (broker's acknowledgement) minus due, or minus the turn that a rate limit gave the
+/// record. Labels: priority, path.
 pub const LATENESS_MS: &str = "delayq_lateness_ms";
 /// Counter: records whose publication the broker confirmed. Labels: priority, path.
 pub const PUBLISHED: &str = "delayq_published_total";

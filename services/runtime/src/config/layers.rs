@@ -210,6 +210,15 @@ fn environment(
         if name.starts_with("DELAYQ_STACK_") {
             continue;
         }
+        if rest.eq_ignore_ascii_case("routes") {
+            faults.add_from(
+                "routes",
+                source,
+                "a list of tables cannot be given in the environment",
+                "write [[routes]] in the configuration file",
+            );
+            continue;
+        }
         let Some((section, field)) = rest.split_once("__") else {
             // One underscore too few would be ignored in silence.
             let meant = known

@@ -12,7 +12,11 @@ use figment::{Figment, Profile};
 
 use super::fault::{ConfigErrors, Source};
 use super::layers::{Layers, PROPERTIES, Setting, Sources, Written, layers};
-use super::{Config, Properties};
+use super::{Config, Properties, RouteConfig};
+
+mod origins;
+
+pub use origins::Origins;
 
 /// Reads all layers and checks the whole.
 ///
@@ -21,6 +25,14 @@ use super::{Config, Properties};
 /// fields that do not fit together. Rules about a field whose value could not be read are left out, and all of them
 /// if the file could not be.
 pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
+    load_with_origins(sources).map(|(config, _)| config)
+}
+
+/// As [`load`], and says of each value where it came from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origins(sources: &Sources) -> Result<(Config, Origins), ConfigErrors> {
     let mut faults = ConfigErrors::default();
     let mut accepted = Accepted::new();
     let known = accepted.known_keys();
@@ -44,7 +56,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigErrors> {
             faults.push(fault);
         }
     }
-    faults.into_result().map(|()| config)
+    faults.into_result().map(|()| (config, Origins(origins)))
 }
 
 /// What has been accepted so far: always a whole configuration.
@@ -69,8 +81,11 @@ impl Accepted {
         let sections = self.figment.extract::<Dict>().unwrap_or_default();
         let mut keys = Vec::new();
         for (section, fields) in &sections {
-            if let Value::Dict(_, fields) = fields {
-                keys.extend(fields.keys().map(|field| format!("{section}.{field}")));
+            match fields {
+                Value::Dict(_, fields) => {
+                    keys.extend(fields.keys().map(|field| format!("{section}.{field}")));
+                }
+                _ => keys.push(section.clone()),
             }
         }
         keys
@@ -94,6 +109,9 @@ impl Accepted {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
+        if let (ROUTES, Written::Typed(Value::Array(_, routes))) = (&*setting.key, &setting.value) {
+            return unreadable_routes(routes, &setting.source, faults);
+        }
         let (problem, remedy) = match &first_error {
             Some(error) if !is_secret(&setting) => explain(error),
             _ => (
@@ -112,6 +130,22 @@ impl Accepted {
         self.figment
             .clone()
             .merge(Serialized::from(value, Profile::Default).key(&setting.key))
+    }
+}
+
+/// The one key that is no section: a list of tables.
+const ROUTES: &str = "routes";
+
+/// The faults of each route on its own: serde ends at the first.
+fn unreadable_routes(routes: &[Value], source: &Source, faults: &mut ConfigErrors) {
+    for (index, route) in routes.iter().enumerate() {
+        if let Err(error) = route.deserialize::<RouteConfig>() {
+            let place =
+                std::iter::once(format!("routes[{index}]")).chain(error.path.iter().cloned());
+            let (problem, remedy) = explain(&error);
+            let key = place.collect::<Vec<_>>().join(".");
+            faults.add_from(&key, source.clone(), problem, remedy);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod long;
 mod packing;
 mod publish;
 mod router;
+mod routes;
 mod rules;
 mod scheduler;
 #[cfg(test)]
@@ -31,16 +32,17 @@ pub use aws::AwsConfig;
 pub use delays::DelaysConfig;
 pub use emitter::EmitterConfig;
 pub use fault::{ConfigErrors, Fault, Place, Source};
-pub use headers::{HeadersConfig, UnknownHeaders};
+pub use headers::{HeaderPreset, HeadersConfig, UnknownHeaders};
 pub use http::HttpConfig;
 pub use kafka::{Compression, KafkaConfig};
 pub use layers::Sources;
-pub use load::load;
+pub use load::{Origins, load, load_with_origins};
 pub use log::{LogConfig, LogFormat};
 pub use long::LongConfig;
 pub use packing::PackingConfig;
 pub use publish::PublishConfig;
 pub use router::RouterConfig;
+pub use routes::{HighRule, RouteConfig, RouteDelays, RouteMatchConfig, RoutePriority};
 pub use scheduler::SchedulerConfig;
 pub use topics::TopicsConfig;
 pub use values::{ByteSize, Properties, REDACTED, Secret};
@@ -75,6 +77,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What is decided by delay topic, target and message type; in order, the first that matches decides.
+    pub routes: Vec<RouteConfig>,
 }
 
 impl Config {
@@ -97,6 +101,7 @@ impl Config {
         self.publish.check(&mut faults);
         self.http.check(&mut faults);
         self.log.check(&mut faults);
+        routes::check(self, &mut faults);
         rules::check(self, &mut faults);
         faults.into_result()
     }

@@ -122,27 +122,7 @@ impl TopicsConfig {
     }
 
     fn check_template(&self, faults: &mut ConfigErrors) {
-        if self.output.matches("{target}").count() != 1 {
-            faults.add(
-                &["topics.output"],
-                format!("\"{}\" must contain {{target}} once", self.output),
-                "write it as \"{target}.{priority}\" or \"{target}\"",
-            );
-        }
-        let rest = self
-            .output
-            .replace("{target}", "")
-            .replace("{priority}", "");
-        if !rest.chars().all(is_topic_char) {
-            faults.add(
-                &["topics.output"],
-                format!(
-                    "\"{}\" has more in it than {{target}}, {{priority}} and the characters of a topic name",
-                    self.output
-                ),
-                "use only the placeholders {target} and {priority}, letters, digits and . _ -",
-            );
-        }
+        template(faults, "topics.output", &self.output);
     }
 
     /// An output that is a delay topic would be a loop; one that is the dead-letter topic would pass for a refusal.
@@ -208,12 +188,33 @@ impl TopicsConfig {
     }
 }
 
+/// The rule for the template of an output topic.
+pub(super) fn template(faults: &mut ConfigErrors, key: &str, output: &str) {
+    if output.matches("{target}").count() != 1 {
+        faults.add(
+            &[key],
+            format!("\"{output}\" must contain {{target}} once"),
+            "write it as \"{target}.{priority}\" or \"{target}\"",
+        );
+    }
+    let rest = output.replace("{target}", "").replace("{priority}", "");
+    if !rest.chars().all(is_topic_char) {
+        faults.add(
+            &[key],
+            format!(
+                "\"{output}\" has more in it than {{target}}, {{priority}} and the characters of a topic name"
+            ),
+            "use only the placeholders {target} and {priority}, letters, digits and . _ -",
+        );
+    }
+}
+
 const fn is_topic_char(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-')
 }
 
 /// Kafka's rule (`org.apache.kafka.common.internals.Topic`): 1 to 249 of letters, digits, `.`, `_`, `-`; not `.` or `..`.
-fn topic_name(faults: &mut ConfigErrors, key: &str, topic: &str) {
+pub(super) fn topic_name(faults: &mut ConfigErrors, key: &str, topic: &str) {
     let legal = (1..=249).contains(&topic.len())
         && topic.chars().all(is_topic_char)
         && topic != "."

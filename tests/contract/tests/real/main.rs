@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_aws::{
-    AwsSettings, Clients, DynamoBatchStore, DynamoShardState, Names, SqsDelayQueue, SqsTickQueue,
-    connect, provision,
+    AwsSettings, Clients, DynamoBatchStore, DynamoPayloadStore, DynamoShardState, Names,
+    SqsDelayQueue, SqsTickQueue, connect, provision,
 };
 use delayq_core::clock::SystemClock;
 use delayq_stack::{Endpoints, Stack, StackOptions};
@@ -74,6 +74,11 @@ mod subject {
         DynamoShardState::new(&clients, &names.tables)
     }
 
+    pub(super) async fn payload_store() -> DynamoPayloadStore {
+        let (clients, names) = fresh().await;
+        DynamoPayloadStore::new(&clients, &names.tables)
+    }
+
     pub(super) async fn record_source() -> kafka::Real {
         kafka::Real::new(&endpoints().await.kafka)
     }
@@ -100,5 +105,6 @@ delayq_contract::delay_queue_checks!(on_real);
 delayq_contract::tick_queue_checks!(on_real);
 delayq_contract::batch_store_checks!(on_real);
 delayq_contract::shard_state_checks!(on_real);
+delayq_contract::payload_store_checks!(on_real);
 delayq_contract::record_source_checks!(on_real);
 delayq_contract::record_sink_checks!(on_real);

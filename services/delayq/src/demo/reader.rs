@@ -1,0 +1,73 @@
+//! Reads the output topics and the dead-letter topic with a consumer that knows nothing of delayq's insides.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::tally::{Seen, now_ms};
+use super::{Shared, locked};
+
+/// Longest wait for the broker to tell a topic's partitions.
+const METADATA_WAIT: Duration = Duration::from_secs(10);
+
+/// Reads from the beginning until `stop`. `broker_time`: the records' timestamps are the broker's; else a record's time is
+/// when it was read.
+pub(super) async fn read(
+    bootstrap: String,
+    topics: Vec<String>,
+    broker_time: bool,
+    tally: Shared,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let consumer: StreamConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &bootstrap)
+        .set("group.id", "delayq-demo-reader")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "10")
+        .set("fetch.queue.backoff.ms", "5")
+        .create()
+        .context("a consumer for the output topics")?;
+    let (consumer, assignment) = tokio::task::spawn_blocking(move || {
+        let mut assignment = TopicPartitionList::new();
+        for topic in &topics {
+            let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT)?;
+            for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+                assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+            }
+        }
+        anyhow::Ok((consumer, assignment))
+    })
+    .await??;
+    consumer.assign(&assignment)?;
+    loop {
+        let message = tokio::select! {
+            message = consumer.recv() => message.context("reading the output topics")?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let seen = seen(&message, broker_time);
+        locked(&tally).seen(&seen);
+    }
+}
+
+fn seen(message: &BorrowedMessage<'_>, broker_time: bool) -> Seen {
+    let header = |name: &str| {
+        let headers = message.headers()?;
+        let header = headers.iter().find(|header| header.key == name)?;
+        Some(std::str::from_utf8(header.value?).ok()?.to_owned())
+    };
+    let number = |name: &str| header(name)?.parse().ok();
+    let at_ms = message.timestamp().to_millis().filter(|_| broker_time);
+    Seen {
+        number: number(super::sample::NUMBER).and_then(|n| u64::try_from(n).ok()),
+        topic: message.topic().to_owned(),
+        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+        path: header("delayed-path"),
+        due_ms: number("delayed-due-ms"),
+        error: header("delay-error"),
+        at_ms: at_ms.unwrap_or_else(now_ms),
+    }
+}

@@ -1,0 +1,229 @@
+//! What the documents and the deployment files say is true.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Parser as _;
+use delayq::cli::{Cli, Command as Delayq};
+use delayq_examples_test::{compose, config_docs, metric_names, repo, snippets};
+use delayq_runtime::config::{HttpConfig, Sources, load};
+use delayq_runtime::health::Health;
+use delayq_runtime::http::HttpServer;
+use delayq_runtime::telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+
+const DASHBOARD: &str = "deploy/dashboards/delayq.json";
+const COMPOSE: &str = "docker-compose.yml";
+const COMPOSE_CONFIG: &str = "deploy/local/delayq.compose.toml";
+
+#[test]
+fn the_snippets_of_the_readme_are_cut_from_the_examples() {
+    let (filled, count) = snippets::filled_in(&repo::read("README.md"));
+    assert!(count >= 10, "{count} snippets: five languages, two each");
+    repo::same_or_bless("README.md", &filled);
+}
+
+#[test]
+fn the_configuration_reference_is_what_the_code_says() {
+    repo::same_or_bless("docs/configuration.md", &config_docs::reference());
+}
+
+/// Every `[text](target)` of the documents that is a path.
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut documents = vec![
+        "README.md".to_owned(),
+        "CONTRIBUTING.md".to_owned(),
+        "examples/README.md".to_owned(),
+    ];
+    let is_markdown = |path: &Path| path.extension().is_some_and(|e| e == "md");
+    for file in repo::files(&repo::root().join("docs"), &is_markdown) {
+        let path = file.strip_prefix(repo::root()).expect("below the root");
+        documents.push(path.to_str().expect("UTF-8").to_owned());
+    }
+    for document in documents {
+        let text = repo::read(&document);
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap_or_default();
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            if path.contains("://") {
+                continue;
+            }
+            let to = if path.is_empty() {
+                repo::root().join(&document)
+            } else {
+                let folder = repo::root().join(&document);
+                folder.parent().expect("a folder").join(path)
+            };
+            assert!(to.exists(), "{document} links to {link}, which is not there");
+            let linked = || std::fs::read_to_string(&to).expect("a document");
+            assert!(
+                heading.is_empty() || headings(&linked()).contains(heading),
+                "{document} links to {link}, which has no such heading"
+            );
+        }
+    }
+}
+
+/// The headings of a document, as links name them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| line.starts_with('#'));
+    let slug = |line: &str| -> String {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    lines.map(slug).collect()
+}
+
+#[test]
+fn every_metric_of_the_dashboard_exists() {
+    let known = metric_names::in_sources();
+    assert!(known.contains("delayq_lateness_ms"), "{known:?}");
+    let dashboard = serde_json::from_str(&repo::read(DASHBOARD)).expect("JSON");
+    let expressions = metric_names::expressions(&dashboard);
+    let mut used = BTreeSet::new();
+    for (panel, expr) in expressions {
+        let metrics = metric_names::in_expression(&expr);
+        assert!(!metrics.is_empty(), "panel {panel:?}: {expr}");
+        for metric in metrics {
+            assert!(
+                known.contains(&metric),
+                "panel {panel:?} asks for {metric}, which no source names"
+            );
+            used.insert(metric);
+        }
+    }
+    for needed in [
+        "delayq_router_records_total",
+        "delayq_published_total",
+        "delayq_lateness_ms",
+        "delayq_dead_letters_total",
+        "delayq_publish_retries_total",
+        "delayq_breaker_open",
+        "delayq_queue_messages_sent_total",
+        "delayq_component_ready",
+    ] {
+        assert!(used.contains(needed), "no panel shows {needed}");
+    }
+}
+
+#[test]
+fn every_metric_in_the_documents_exists() {
+    let known = metric_names::in_sources();
+    for document in ["README.md", "docs/operations.md"] {
+        for metric in metric_names::in_expression(&repo::read(document)) {
+            // A name that ends in an underscore stands for a family.
+            let family = metric.ends_with('_');
+            let found = known.contains(&metric)
+                || family && known.iter().any(|name| name.starts_with(&metric));
+            assert!(found, "{document} names {metric}, which no source does");
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_the_compose_file_are_delayqs_and_its_configuration_is_valid() {
+    let services = compose::services(&repo::read(COMPOSE));
+    let mut seen = Vec::new();
+    for service in &services {
+        let own = matches!(&*service.name, "init" | "router" | "scheduler" | "emitter");
+        if !own {
+            continue;
+        }
+        let command = service.list("command").expect("a command");
+        let words = ["delayq".to_owned()].into_iter().chain(command);
+        let cli = Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{}: {e}", service.name));
+        let (config, overrides) = match cli.command {
+            Delayq::Run { config, .. } => (config.config, config.overrides),
+            Delayq::Init { config, .. } => (config.config, config.overrides),
+            other => panic!("{}: {other:?}", service.name),
+        };
+        let mounted = config.expect("a configuration file");
+        let mount = format!("./{COMPOSE_CONFIG}:{}:ro", mounted.display());
+        assert!(repo::read(COMPOSE).contains(&mount), "no mount {mount}");
+        load(&Sources {
+            file: Some(repo::root().join(COMPOSE_CONFIG)),
+            env: Vec::new(),
+            set: overrides,
+        })
+        .unwrap_or_else(|faults| panic!("{}: {faults}", service.name));
+        seen.push(&*service.name);
+    }
+    assert_eq!(seen, ["init", "router", "scheduler", "emitter"]);
+}
+
+#[test]
+fn the_compose_file_pins_its_images_and_opens_ports_on_loopback_only() {
+    let text = repo::read(COMPOSE);
+    let services = compose::services(&text);
+    for service in &services {
+        if let Some(image) = service.get("image") {
+            let (_, tag) = image.split_once(':').expect("a tag");
+            assert!(tag != "latest" && !tag.is_empty(), "{image}");
+        }
+        for port in service.list("ports").into_iter().flatten() {
+            assert!(port.starts_with("127.0.0.1:"), "{}: {port}", service.name);
+        }
+    }
+    let ports = text.matches("ports:").count();
+    let read = services.iter().filter(|s| s.get("ports").is_some()).count();
+    assert_eq!(ports, read, "a list of ports that this test does not see");
+}
+
+/// The path of every file that the compose file mounts, and that the image is built from.
+#[test]
+fn what_is_mounted_and_copied_exists() {
+    let text = repo::read(COMPOSE);
+    for line in text.lines().map(str::trim) {
+        let Some(path) = line.strip_prefix("- ./").and_then(|m| m.split(':').next()) else {
+            continue;
+        };
+        assert!(repo::root().join(path).exists(), "{path} is not there");
+    }
+    let dockerfile = repo::read("deploy/container/Dockerfile");
+    for line in dockerfile.lines().filter(|line| line.starts_with("COPY ")) {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        if words.iter().any(|word| word.starts_with("--from=")) {
+            continue;
+        }
+        let (_, sources) = words.split_last().expect("a destination");
+        for source in sources.iter().filter(|word| !word.starts_with("--")) {
+            assert!(repo::root().join(source).exists(), "{source} is not there");
+        }
+    }
+}
+
+/// The image's health check against the server it asks in the image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_health_check_of_the_image_tells_ready_from_not() {
+    let health = Health::new();
+    let component = health.component("a part");
+    let config = HttpConfig {
+        listen: "127.0.0.1:0".to_owned(),
+    };
+    let metrics = Metrics::install().expect("metrics");
+    let server = HttpServer::bind(&config, health, metrics).await;
+    let server = server.expect("a server");
+    let port = server.address().port().to_string();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(stop.clone()));
+    let check = async |port: &str| {
+        let mut command = Command::new(repo::root().join("deploy/container/healthcheck"));
+        command.env("DELAYQ_HEALTH_PORT", port);
+        let checked = tokio::task::spawn_blocking(move || command.status());
+        let status = tokio::time::timeout(Duration::from_secs(30), checked).await;
+        let status = status.expect("in time").expect("no panic");
+        status.expect("bash").code()
+    };
+    assert_eq!(check(&port).await, Some(1), "not ready");
+    component.ready();
+    assert_eq!(check(&port).await, Some(0), "ready");
+    stop.cancel();
+    serving.await.expect("no panic").expect("served");
+    assert_eq!(check(&port).await, Some(1), "nobody listens");
+}
