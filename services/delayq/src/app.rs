@@ -13,7 +13,7 @@ use delayq_core::ports::{
     TickQueue,
 };
 use delayq_emitter::EmitterPorts;
-use delayq_kafka::{KafkaSink, KafkaSource};
+use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings};
 use delayq_router::RouterPorts;
 use delayq_runtime::config::Config;
 use delayq_runtime::health::Health;
@@ -43,6 +43,8 @@ pub struct Backends {
     pub payloads: Arc<dyn PayloadStore>,
     /// Put around the consumer of the delay topics.
     pub source: SourceLayer,
+    /// Whether output topics that are missing are made by publishing to them.
+    pub create_topics: bool,
     /// How soon a jump of the clock is noticed by who waits for a due time.
     pub clock_check: Duration,
 }
@@ -67,6 +69,7 @@ impl Backends {
             payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
             clock,
             source: Arc::new(|source| source),
+            create_topics: false,
             clock_check: settings::CLOCK_CHECK,
         })
     }
@@ -118,7 +121,11 @@ pub async fn run_on(
     }
     if roles.iter().any(|role| *role != Role::Scheduler) {
         // One producer for both: librdkafka's queues and connections are the larger part of a role's memory.
-        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&kafka, settings::sink(config))?);
+        let sink = SinkSettings {
+            create_topics: backends.create_topics,
+            ..settings::sink(config)
+        };
+        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&kafka, sink)?);
         if roles.contains(&Role::Emitter) {
             let ports = EmitterPorts {
                 sink: sink.clone(),

@@ -67,7 +67,10 @@ pub enum Command {
         /// Where Kafka clients find the broker.
         #[arg(long, default_value = "127.0.0.1:9092", value_name = "ADDRESS")]
         kafka: String,
-        /// Configuration; what concerns Kafka's and AWS's addresses is not used.
+        /// Create the output topics of these targets at the start; those of others are made by the first record.
+        #[arg(long, value_delimiter = ',', value_name = "TARGET,…")]
+        targets: Vec<String>,
+        /// Configuration; addresses of Kafka and AWS are not used, and every target is allowed unless it says otherwise.
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -128,6 +131,22 @@ impl ConfigArgs {
             self.overrides.clone(),
         ))
     }
+
+    /// As [`ConfigArgs::load`]; without `topics.allow` every target is allowed.
+    fn load_allowing_all(&self) -> Result<Config, ConfigErrors> {
+        let unset = |errors: &ConfigErrors| {
+            let mut faults = errors.faults().iter();
+            faults.any(|fault| fault.concerns("topics.allow"))
+        };
+        match self.load() {
+            Err(errors) if unset(&errors) => {
+                let mut overrides = self.overrides.clone();
+                overrides.push("topics.allow=*".to_owned());
+                load(&Sources::from_process(self.config.clone(), overrides))
+            }
+            loaded => loaded,
+        }
+    }
 }
 
 /// Runs a command; answers with the exit code.
@@ -158,9 +177,15 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 EXIT_FAILED
             })
         }
-        Command::Embedded { kafka, config } => {
-            let (mut config, kafka) = (config.load()?, EmbeddedKafka::start(&kafka).await?);
+        Command::Embedded {
+            kafka,
+            targets,
+            config,
+        } => {
+            let mut config = config.load_allowing_all()?;
+            let kafka = EmbeddedKafka::start(&kafka).await?;
             config.kafka.bootstrap_servers = kafka.address().to_string();
+            kafka.create_topics(&config, &targets)?;
             let tiers = EmbeddedTiers::default();
             let routes = clock_routes(tiers.clone());
             run_over(RoleArg::All, config, Some(tiers.backends()), routes).await
@@ -205,7 +230,12 @@ async fn run_over(
     let server = HttpServer::bind(&config.http, health.clone(), metrics.clone())
         .await?
         .with_routes(routes);
-    tracing::info!(address = %server.address(), ?role, "serving /livez, /readyz and /metrics");
+    tracing::info!(
+        address = %server.address(),
+        bootstrap_servers = config.kafka.bootstrap_servers,
+        ?role,
+        "serving /livez, /readyz and /metrics"
+    );
     let mut supervisor = Supervisor::new(stop.clone());
     let helpers = supervisor.helpers_token();
     supervisor.spawn_helper("http", server.serve(helpers.clone()));

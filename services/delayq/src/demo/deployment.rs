@@ -9,15 +9,13 @@ use delayq_stack::{Stack, StackOptions};
 
 use super::DemoArgs;
 use crate::app::{self, Backends};
-use crate::embedded::{EmbeddedKafka, EmbeddedTiers};
+use crate::embedded::{EmbeddedKafka, EmbeddedTiers, PARTITIONS};
 use crate::settings;
 
 /// Targets that the sample producer, and whoever tries the demo, may use.
 pub(super) const TARGETS: [&str; 3] = ["orders", "payments", "reminders"];
 /// The message type for which a route sets the delay.
 pub(super) const REMINDER: &str = "reminder";
-/// Partitions of each topic.
-const PARTITIONS: i32 = 3;
 /// Where the embedded broker listens, if it can.
 const KAFKA_LISTEN: &str = "127.0.0.1:9092";
 
@@ -80,9 +78,7 @@ impl Deployment {
             },
         };
         let config = config(&[format!("kafka.bootstrap_servers={}", kafka.address())])?;
-        for topic in topics(&config) {
-            kafka.create_topic(&topic, PARTITIONS)?;
-        }
+        kafka.create_topics(&config, &TARGETS.map(str::to_owned))?;
         let tiers = EmbeddedTiers::default();
         Ok(Self {
             config,
@@ -133,6 +129,11 @@ impl Deployment {
 
     pub(super) fn bootstrap(&self) -> &str {
         &self.config.kafka.bootstrap_servers
+    }
+
+    /// Tells this run's sample records from those of an earlier one on the same broker.
+    pub(super) fn name(&self) -> &str {
+        &self.config.aws.prefix
     }
 
     pub(super) fn delay_topic(&self) -> &str {
@@ -210,13 +211,6 @@ fn outputs(config: &Config) -> Vec<String> {
         .iter()
         .flat_map(|target| settings::output_topics(config, target))
         .collect()
-}
-
-fn topics(config: &Config) -> Vec<String> {
-    let mut topics = config.topics.delay.clone();
-    topics.push(config.topics.dead_letter.clone());
-    topics.extend(outputs(config));
-    topics
 }
 
 /// Everything that decides where a record of the demo goes.

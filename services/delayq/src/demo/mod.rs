@@ -81,6 +81,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     let reader = tokio::spawn(reader::read(
         deployment.bootstrap().to_owned(),
         deployment.outputs(),
+        deployment.name().to_owned(),
         deployment.has_broker_time(),
         tally.clone(),
         stop_reader.clone(),

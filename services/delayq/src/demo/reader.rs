@@ -14,11 +14,12 @@ use super::{Shared, locked};
 /// Longest wait for the broker to tell a topic's partitions.
 const METADATA_WAIT: Duration = Duration::from_secs(10);
 
-/// Reads from the beginning until `stop`. `broker_time`: the records' timestamps are the broker's; else a record's time is
+/// Reads from the beginning until `stop`; sample records are those of the demo called `name`. `broker_time`: the records' timestamps are the broker's; else a record's time is
 /// when it was read.
 pub(super) async fn read(
     bootstrap: String,
     topics: Vec<String>,
+    name: String,
     broker_time: bool,
     tally: Shared,
     stop: CancellationToken,
@@ -48,12 +49,12 @@ pub(super) async fn read(
             message = consumer.recv() => message.context("reading the output topics")?,
             () = stop.cancelled() => return Ok(()),
         };
-        let seen = seen(&message, broker_time);
+        let seen = seen(&message, &name, broker_time);
         locked(&tally).seen(&seen);
     }
 }
 
-fn seen(message: &BorrowedMessage<'_>, broker_time: bool) -> Seen {
+fn seen(message: &BorrowedMessage<'_>, name: &str, broker_time: bool) -> Seen {
     let header = |name: &str| {
         let headers = message.headers()?;
         let header = headers.iter().find(|header| header.key == name)?;
@@ -62,7 +63,8 @@ fn seen(message: &BorrowedMessage<'_>, broker_time: bool) -> Seen {
     let number = |name: &str| header(name)?.parse().ok();
     let at_ms = message.timestamp().to_millis().filter(|_| broker_time);
     Seen {
-        number: number(super::sample::NUMBER).and_then(|n| u64::try_from(n).ok()),
+        number: header(super::sample::NUMBER)
+            .and_then(|text| text.strip_prefix(name)?.strip_prefix('/')?.parse().ok()),
         topic: message.topic().to_owned(),
         key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
         path: header("delayed-path"),

@@ -16,7 +16,7 @@ use super::deployment::{Deployment, REMINDER, TARGETS, policy};
 use super::tally::{Sent, now_ms};
 use super::{DemoArgs, Shared, locked};
 
-/// Header with the number of a sample record.
+/// Header of a sample record: the demo's name and the record's number, as `name/number`.
 pub(super) const NUMBER: &str = "demo-n";
 /// Longest delay of a sample record.
 const DELAY_MAX_MS: u64 = 30_000;
@@ -27,6 +27,7 @@ const PRODUCE_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct Sampler {
     producer: FutureProducer,
     topic: String,
+    name: String,
     policy: std::sync::Arc<Policy>,
     tally: Shared,
     gap: Duration,
@@ -56,6 +57,7 @@ impl Sampler {
         Ok(Self {
             producer,
             topic: deployment.delay_topic().to_owned(),
+            name: deployment.name().to_owned(),
             policy: policy(&deployment.config)?,
             tally,
             gap: Duration::from_secs(1) / args.rate.max(1),
@@ -114,7 +116,7 @@ impl Sampler {
             .get(self.random.below(TARGETS.len()))
             .unwrap_or(&"orders");
         let mut headers = vec![
-            (NUMBER, number.to_string()),
+            (NUMBER, format!("{}/{number}", self.name)),
             ("delay-target", (*target).to_owned()),
             ("delay-priority", priority.as_str().to_owned()),
         ];

@@ -4,14 +4,19 @@
 //! It speaks enough of the protocol for librdkafka's clients and kafka-python. It keeps at most 5 MiB or 100,000 records
 //! a partition, knows no `LogAppendTime` and no admin calls, and Java's clients do not work with it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use delayq_runtime::config::Config;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use super::PARTITIONS;
+use crate::settings::output_topics;
 
 /// A broker; it ends when dropped.
 pub struct EmbeddedKafka {
@@ -62,14 +67,19 @@ impl EmbeddedKafka {
         self.address
     }
 
-    /// Creates a topic.
+    /// Creates the delay topics, the dead-letter topic, and the output topics of `targets`.
     ///
     /// # Errors
-    /// The broker refuses, for one because the topic exists.
-    pub fn create_topic(&self, name: &str, partitions: i32) -> anyhow::Result<()> {
-        self.cluster
-            .create_topic(name, partitions, 1)
-            .with_context(|| format!("topic {name}"))
+    /// The broker refuses, for one because a topic exists.
+    pub fn create_topics(&self, config: &Config, targets: &[String]) -> anyhow::Result<()> {
+        let outputs = targets.iter().flat_map(|t| output_topics(config, t));
+        let own = config.topics.own().into_iter();
+        for topic in own.chain(outputs).collect::<BTreeSet<_>>() {
+            self.cluster
+                .create_topic(&topic, PARTITIONS, 1)
+                .with_context(|| format!("topic {topic}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,8 @@ use crate::app::Backends;
 /// The clock of the embedded mode: the machine's, and what it was advanced by.
 pub type TestClock = ShiftedClock<SystemClock>;
 
+/// Partitions of a topic that is made at the start.
+pub const PARTITIONS: i32 = 3;
 /// How soon who waits for a due time notices that the clock was advanced.
 const CLOCK_CHECK: Duration = Duration::from_millis(5);
 
@@ -65,6 +67,7 @@ impl EmbeddedTiers {
             shards: self.shards.clone(),
             payloads: self.payloads.clone(),
             source: source::layer(self.clock.clone()),
+            create_topics: true,
             clock_check: CLOCK_CHECK,
         }
     }
