@@ -3,6 +3,9 @@
 //! One task owns all state; the calls to queues and store run as tasks of their own and report what is
 //! confirmed. The poll of the consumer never waits for them.
 
+mod commits;
+mod hand_over;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +15,9 @@ use delayq_core::clock::Clock;
 use delayq_core::headers::Refusal;
 use delayq_core::packer::{Packed, Packer, SizeLimits, pack_by_ms};
 use delayq_core::ports::{
-    BatchStore, Commit, DelayQueue, HealthReport, PayloadStore, RecordSink, RecordSource,
-    RevokeReply, ShardState, SourceEvent, paired,
+    BatchStore, DelayQueue, HealthReport, PayloadStore, RecordSink, RecordSource, ShardState,
+    SourceEvent,
 };
-use delayq_core::priority::Priority;
 use delayq_core::record::{
     Incoming, Path, QueueGroup, SCHEDULED_OVERHEAD_BYTES, Scheduled, TopicPartition,
 };
@@ -28,10 +30,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::commits::Revoke;
 use crate::config::RouterSettings;
 use crate::long::{LongKey, LongSettings, LongWriter};
 use crate::metrics as names;
-use crate::partitions::{AssignmentId, Delivered, Partitions, Ticket};
+use crate::partitions::{Delivered, Partitions, Ticket};
 
 /// What the router needs.
 pub struct RouterPorts {
@@ -53,24 +56,11 @@ pub struct RouterPorts {
     pub health: Arc<dyn HealthReport>,
 }
 
-struct Revoke {
-    partitions: Vec<TopicPartition>,
-    ids: Vec<AssignmentId>,
-    reply: RevokeReply,
-    deadline: Instant,
-}
-
-/// Groups sent in one task, at most: one SQS call holds ten messages.
-const GROUPS_PER_CALL: usize = 10;
-/// Time kept for arrival ahead of the due second and for the call itself.
 const PACK_RESERVE_MS: i64 = 1_000;
 /// The loop beats at least this often.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A loop silent for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
-/// Longest wait for the coordinator to confirm a commit.
-const COMMIT_WAIT: Duration = Duration::from_secs(5);
-
 /// Runs until `stop`, then until everything held is confirmed and committed, or the stop's time is over.
 pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: CancellationToken) {
     let payloads = Arc::new(Payloads::new(
@@ -392,193 +382,12 @@ impl Router {
         }
     }
 
-    /// Closes groups whose time has come, and the oldest ones when memory runs short.
-    fn pack(&mut self) {
-        let now_ms = self.clock.now_ms();
-        for group in self.short.take_due(now_ms) {
-            self.short_ready_push(group);
-        }
-        self.long_ready.extend(self.long_groups.take_due(now_ms));
-        while self.short.held_bytes() + self.long_groups.held_bytes()
-            > self.settings.memory_bytes / 2
-        {
-            let short = self.short.take_oldest();
-            let long = self.long_groups.take_oldest();
-            if short.is_none() && long.is_none() {
-                break;
-            }
-            short
-                .into_iter()
-                .for_each(|group| self.short_ready_push(group));
-            self.long_ready.extend(long);
-        }
-    }
-
-    fn pack_everything(&mut self) {
-        while let Some(group) = self.short.take_oldest() {
-            self.short_ready_push(group);
-        }
-        while let Some(group) = self.long_groups.take_oldest() {
-            self.long_ready.push_back(group);
-        }
-    }
-
-    fn short_ready_push(&mut self, group: Packed<QueueGroup, Ticket>) {
-        if let Some(queue) = self.short_ready.get_mut(group.key.priority.index()) {
-            queue.push_back(group);
-        }
-    }
-
-    /// Starts calls, high priority first. Each tier has a limit of its own: a broken one holds up no other.
-    fn dispatch(&mut self) {
-        for priority in Priority::ALL {
-            let Some(queue) = self.short_ready.get_mut(priority.index()) else {
-                continue;
-            };
-            while !queue.is_empty() {
-                let count = queue.len().min(GROUPS_PER_CALL);
-                let groups: Vec<_> = queue.drain(..count).map(|group| group.items).collect();
-                let (sender, reports) = (self.sender.clone(), self.reports.clone());
-                self.tasks.spawn(async move {
-                    sender
-                        .send(priority, groups, Ticket::is_alive, |sent| {
-                            report(&reports, sent)
-                        })
-                        .await;
-                });
-            }
-        }
-        for group in self.long_ready.drain(..) {
-            let (long, reports) = (self.long.clone(), self.reports.clone());
-            self.tasks.spawn(async move {
-                long.write(group.key, group.items, |sent| report(&reports, sent))
-                    .await;
-            });
-        }
-    }
-
-    /// Pauses intake above the memory limit, resumes it at half of it.
-    fn relieve(&mut self, source: &dyn RecordSource) {
-        metrics::gauge!(names::HELD_BYTES).set(self.held_bytes as f64);
-        if (!self.paused && self.held_bytes > self.settings.memory_bytes)
-            || (self.paused && self.newly_assigned)
-        {
-            source.pause(&self.partitions.all());
-            self.paused = true;
-        } else if self.paused && self.held_bytes <= self.settings.memory_bytes / 2 {
-            let crowded = &self.crowded;
-            let free: Vec<_> = self
-                .partitions
-                .all()
-                .into_iter()
-                .filter(|p| !crowded.contains(p))
-                .collect();
-            source.resume(&free);
-            self.paused = false;
-        }
-        self.newly_assigned = false;
-        metrics::gauge!(names::PAUSED).set(f64::from(u8::from(self.paused)));
-    }
-
     fn watch_kafka(&self) {
         let kafka = self
             .publisher
             .held_back()
             .map_or(Ok(()), |error| Err(error.to_string()));
         self.health.report("output topics (router)", kafka);
-    }
-
-    async fn commit(&mut self, source: &dyn RecordSource) {
-        let mut commits = self.partitions.commits(None);
-        self.pause_crowded(&mut commits, source);
-        if commits.is_empty() {
-            return;
-        }
-        let Ok(outcomes) = tokio::time::timeout(COMMIT_WAIT, source.commit(commits.clone())).await
-        else {
-            metrics::counter!(names::COMMITS, "outcome" => "unanswered").increment(1);
-            tracing::warn!("the group coordinator does not answer a commit; it is sent again");
-            return;
-        };
-        for (commit, outcome) in paired(commits, outcomes, "commit") {
-            match outcome {
-                Ok(()) => {
-                    metrics::counter!(names::COMMITS, "outcome" => "confirmed").increment(1);
-                    self.partitions.confirmed(commit);
-                }
-                Err(error) => {
-                    metrics::counter!(names::COMMITS, "outcome" => "failed").increment(1);
-                    tracing::warn!(partition = %commit.partition, %error, "commit failed; it is sent again");
-                }
-            }
-        }
-    }
-
-    /// A map too large for the broker: the commit goes without it, the partition pauses, what is held is flushed.
-    fn pause_crowded(&mut self, commits: &mut [Commit], source: &dyn RecordSource) {
-        let crowded = drop_large_maps(commits, self.settings.metadata_max_bytes);
-        let known = self.partitions.all();
-        let free: Vec<_> = self
-            .crowded
-            .iter()
-            .filter(|p| !crowded.contains(p) && known.contains(p))
-            .cloned()
-            .collect();
-        if !free.is_empty() && !self.paused {
-            source.resume(&free);
-        }
-        if !crowded.is_empty() {
-            source.pause(&crowded);
-            self.pack_everything();
-        }
-        self.crowded = crowded;
-    }
-
-    /// Gives revoked partitions back once they are finished, or out of time.
-    fn answer_revokes(&mut self) {
-        let now = Instant::now();
-        let (ready, waiting): (Vec<_>, Vec<_>) = self
-            .revokes
-            .drain(..)
-            .partition(|r| self.partitions.all_finished(&r.ids) || now >= r.deadline);
-        self.revokes = waiting;
-        for revoke in ready {
-            let mut commits = self.partitions.commits(Some(&revoke.ids));
-            drop_large_maps(&mut commits, self.settings.metadata_max_bytes);
-            revoke.reply.send(commits);
-            self.discard(&revoke.partitions);
-        }
-    }
-
-    fn discard(&mut self, partitions: &[TopicPartition]) {
-        let (bytes, records) = self.partitions.discard(partitions);
-        self.held_bytes -= bytes;
-        if records > 0 {
-            metrics::counter!(names::DISCARDED).increment(records as u64);
-            tracing::warn!(
-                records,
-                "records given up unfinished: the next owner of their partitions repeats them"
-            );
-        }
-        self.short.retain(Ticket::is_alive);
-        self.long_groups.retain(Ticket::is_alive);
-    }
-
-    fn next_wake(&self, stop_by: Option<Instant>) -> Instant {
-        let now = Instant::now();
-        let now_ms = self.clock.now_ms();
-        let packs = [
-            self.short.next_deadline_ms(),
-            self.long_groups.next_deadline_ms(),
-        ];
-        let packs = packs.into_iter().flatten().map(|at_ms| {
-            now + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
-        });
-        let revokes = self.revokes.iter().map(|r| r.deadline);
-        packs
-            .chain(revokes)
-            .chain(stop_by)
-            .fold(now + HEARTBEAT, Instant::min)
     }
 }
 
@@ -587,23 +396,4 @@ fn refuse(incoming: Incoming, refusal: Refusal, ticket: Ticket) -> Job<Ticket> {
     let alive = ticket.alive.clone();
     let letter = DeadLetter::refused(incoming, refusal);
     Job::new(Work::DeadLetter(Arc::new(letter)), ticket, alive)
-}
-
-fn report(reports: &mpsc::UnboundedSender<Sent<Ticket>>, sent: Sent<Ticket>) {
-    if reports.send(sent).is_err() {
-        tracing::debug!("records were confirmed after the router had ended: they are read again");
-    }
-}
-
-/// Takes the maps away that the broker would refuse: without its map a commit stands. Answers with their partitions.
-fn drop_large_maps(commits: &mut [Commit], limit_bytes: usize) -> Vec<TopicPartition> {
-    let large = commits
-        .iter_mut()
-        .filter(|commit| commit.metadata.len() > limit_bytes);
-    large
-        .map(|commit| {
-            commit.metadata = String::new();
-            commit.partition.clone()
-        })
-        .collect()
 }

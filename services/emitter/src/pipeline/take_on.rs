@@ -1,0 +1,224 @@
+//! Takes messages on: decides for each record whether it is held, loaded, put back or a dead letter.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use delayq_core::batch;
+use delayq_core::clock::EpochMs;
+use delayq_core::headers::Refusal;
+use delayq_core::ports::{Lane, Receipt};
+use delayq_core::record::Scheduled;
+use delayq_delivery::payloads::Loaded;
+use delayq_delivery::publish::{DeadLetter, Job, Work};
+use tokio::time::Instant;
+
+use super::Emitter;
+use crate::calls::lane_name;
+use crate::held::{Ticket, priority_of};
+use crate::intake::Received;
+use crate::limits::Turn;
+use crate::metrics as names;
+
+/// A record that something must still be done about.
+pub(super) struct Undone {
+    pub(super) record: Scheduled,
+    pub(super) ticket: Ticket,
+    /// Not published, or received again, before this.
+    pub(super) not_before_ms: EpochMs,
+    /// Why it becomes a dead letter; else it is published.
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Undone {
+    fn into_job(self) -> Job<Ticket> {
+        let work = match self.refusal {
+            Some(refusal) => {
+                Work::DeadLetter(Arc::new(DeadLetter::unpublishable(&self.record, refusal)))
+            }
+            None => Work::Publish(Arc::new(self.record)),
+        };
+        let alive = self.ticket.alive.clone();
+        Job {
+            not_before_ms: self.not_before_ms,
+            ..Job::new(work, self.ticket, alive)
+        }
+    }
+}
+
+impl Emitter {
+    pub(super) fn on_received(&mut self, received: Received, stopping: bool) {
+        let lane = received.lane;
+        let mut real_bytes = 0;
+        let labels = [
+            ("lane", lane_name(lane)),
+            ("priority", priority_of(lane).as_str()),
+        ];
+        metrics::counter!(names::RECEIVED, &labels).increment(received.receipts.len() as u64);
+        for receipt in received.receipts {
+            metrics::histogram!(names::RECEIVE_COUNT).record(f64::from(receipt.receive_count));
+            real_bytes += match batch::from_text(&receipt.body) {
+                Ok(records) => {
+                    metrics::counter!(names::RECEIVED_RECORDS, &labels)
+                        .increment(records.len() as u64);
+                    self.on_batch(lane, receipt, records, received.visible_at, stopping)
+                }
+                Err(fault) => {
+                    metrics::counter!(names::UNREADABLE, "reason" => fault.code()).increment(1);
+                    self.on_unreadable(
+                        lane,
+                        receipt,
+                        Refusal::new(fault.code(), fault.to_string()),
+                        received.visible_at,
+                    )
+                }
+            };
+        }
+        self.budget
+            .settle(priority_of(lane), received.budgeted_bytes, real_bytes);
+        if let Some(expected) = self.expected.get(&lane) {
+            let before = expected.load(Ordering::Relaxed);
+            expected.store((before * 3 + real_bytes) / 4, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes on a message's records; answers with the memory they hold.
+    pub(super) fn on_batch(
+        &mut self,
+        lane: Lane,
+        receipt: Receipt,
+        records: Vec<Scheduled>,
+        visible_at: Instant,
+        stopping: bool,
+    ) -> usize {
+        let priority = priority_of(lane).as_str();
+        let before = records.len();
+        let records: Vec<_> = records
+            .into_iter()
+            .filter(|r| !self.recent.contains(&r.source))
+            .collect();
+        metrics::counter!(names::DUPLICATES_DROPPED, "priority" => priority)
+            .increment((before - records.len()) as u64);
+        if records.is_empty() {
+            self.to_delete.entry(lane).or_default().push(receipt.handle);
+            return 0;
+        }
+        let memory_bytes = records.iter().map(Scheduled::memory_bytes).sum();
+        let (message, alive) = self.held.hold(
+            lane,
+            receipt.handle,
+            records.len(),
+            memory_bytes,
+            visible_at,
+        );
+        let hold_ms = if stopping {
+            self.settings.stop_publish_within_ms
+        } else {
+            self.settings.hold_max_ms
+        };
+        let now_ms = self.clock.now_ms();
+        let until_ms = now_ms.saturating_add(hold_ms);
+        let (mut now, mut later, mut limited) = (Vec::new(), Vec::new(), Vec::new());
+        for record in records {
+            let ticket = Ticket {
+                message,
+                source: Some(record.source.clone()),
+                alive: alive.clone(),
+                limit: None,
+            };
+            let mut one = Undone {
+                record,
+                ticket,
+                not_before_ms: EpochMs::MIN,
+                refusal: None,
+            };
+            match lane {
+                Lane::DeadLetter(_) => {
+                    let detail = format!(
+                        "its message was received {} times without being finished",
+                        receipt.receive_count
+                    );
+                    let refusal = Some(Refusal::new("redelivery-exhausted", detail));
+                    now.push(Undone { refusal, ..one });
+                }
+                Lane::Main(_) if one.record.due_ms > until_ms => later.push(one),
+                Lane::Main(_) if self.take_turn(&mut one, now_ms) => now.push(one),
+                Lane::Main(_) => limited.push(one),
+            }
+        }
+        self.take_on(now);
+        self.put_back(later, if stopping { "stop" } else { "early" });
+        self.put_back(limited, "rate");
+        memory_bytes
+    }
+
+    pub(super) fn on_unreadable(
+        &mut self,
+        lane: Lane,
+        receipt: Receipt,
+        refusal: Refusal,
+        visible_at: Instant,
+    ) -> usize {
+        let memory_bytes = receipt.body.len();
+        let (message, alive) = self
+            .held
+            .hold(lane, receipt.handle, 1, memory_bytes, visible_at);
+        let letter = DeadLetter::unreadable(receipt.body, refusal);
+        let ticket = Ticket {
+            message,
+            source: None,
+            alive: alive.clone(),
+            limit: None,
+        };
+        let work = Work::DeadLetter(Arc::new(letter));
+        self.hold(vec![Job::new(work, ticket, alive)]);
+        memory_bytes
+    }
+
+    /// Gives a record its turn, if its route is limited. `false`: it must go back.
+    pub(super) fn take_turn(&mut self, one: &mut Undone, now_ms: EpochMs) -> bool {
+        let Some(route) = one.record.limit.clone() else {
+            return true;
+        };
+        let bytes = one.record.memory_bytes();
+        match self.limits.turn(&route, one.record.due_ms, now_ms, bytes) {
+            Turn::At(at_ms) => {
+                one.not_before_ms = at_ms;
+                one.ticket.limit = Some((route, bytes));
+                true
+            }
+            Turn::PutBack(at_ms) => {
+                one.not_before_ms = at_ms;
+                false
+            }
+        }
+    }
+
+    /// Holds records until they are due; those that are references are loaded first.
+    pub(super) fn take_on(&mut self, records: Vec<Undone>) {
+        let mut jobs = Vec::with_capacity(records.len());
+        for one in records {
+            if one.record.payload.is_none() {
+                jobs.push(one.into_job());
+                continue;
+            }
+            let payloads = self.payloads.clone();
+            self.loads.spawn(async move {
+                let alive = || one.ticket.alive.load(Ordering::Acquire);
+                let loaded = payloads.load(&one.record, alive).await;
+                (one, loaded)
+            });
+        }
+        self.hold(jobs);
+    }
+
+    pub(super) fn on_loaded(&mut self, mut one: Undone, loaded: Loaded) {
+        match loaded {
+            Loaded::Record(record) => one.record.record = record,
+            Loaded::Fault(fault) => {
+                one.refusal = Some(Refusal::new(fault.code(), fault.to_string()));
+            }
+            Loaded::Abandoned => return self.done(&one.ticket, true),
+        }
+        self.hold(vec![one.into_job()]);
+    }
+}

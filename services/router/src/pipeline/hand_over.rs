@@ -1,0 +1,131 @@
+//! Packs groups whose time has come and hands them over; pauses intake when memory is short.
+
+use std::time::Duration;
+
+use delayq_core::packer::Packed;
+use delayq_core::ports::RecordSource;
+use delayq_core::priority::Priority;
+use delayq_core::record::QueueGroup;
+use delayq_delivery::queue::Sent;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{HEARTBEAT, Router};
+use crate::metrics as names;
+use crate::partitions::Ticket;
+
+/// Groups sent in one task, at most: one SQS call holds ten messages.
+const GROUPS_PER_CALL: usize = 10;
+
+impl Router {
+    /// Closes groups whose time has come, and the oldest ones when memory runs short.
+    pub(super) fn pack(&mut self) {
+        let now_ms = self.clock.now_ms();
+        for group in self.short.take_due(now_ms) {
+            self.short_ready_push(group);
+        }
+        self.long_ready.extend(self.long_groups.take_due(now_ms));
+        while self.short.held_bytes() + self.long_groups.held_bytes()
+            > self.settings.memory_bytes / 2
+        {
+            let short = self.short.take_oldest();
+            let long = self.long_groups.take_oldest();
+            if short.is_none() && long.is_none() {
+                break;
+            }
+            short
+                .into_iter()
+                .for_each(|group| self.short_ready_push(group));
+            self.long_ready.extend(long);
+        }
+    }
+
+    pub(super) fn pack_everything(&mut self) {
+        while let Some(group) = self.short.take_oldest() {
+            self.short_ready_push(group);
+        }
+        while let Some(group) = self.long_groups.take_oldest() {
+            self.long_ready.push_back(group);
+        }
+    }
+
+    pub(super) fn short_ready_push(&mut self, group: Packed<QueueGroup, Ticket>) {
+        if let Some(queue) = self.short_ready.get_mut(group.key.priority.index()) {
+            queue.push_back(group);
+        }
+    }
+
+    /// Starts calls, high priority first. Each tier has a limit of its own: a broken one holds up no other.
+    pub(super) fn dispatch(&mut self) {
+        for priority in Priority::ALL {
+            let Some(queue) = self.short_ready.get_mut(priority.index()) else {
+                continue;
+            };
+            while !queue.is_empty() {
+                let count = queue.len().min(GROUPS_PER_CALL);
+                let groups: Vec<_> = queue.drain(..count).map(|group| group.items).collect();
+                let (sender, reports) = (self.sender.clone(), self.reports.clone());
+                self.tasks.spawn(async move {
+                    sender
+                        .send(priority, groups, Ticket::is_alive, |sent| {
+                            report(&reports, sent)
+                        })
+                        .await;
+                });
+            }
+        }
+        for group in self.long_ready.drain(..) {
+            let (long, reports) = (self.long.clone(), self.reports.clone());
+            self.tasks.spawn(async move {
+                long.write(group.key, group.items, |sent| report(&reports, sent))
+                    .await;
+            });
+        }
+    }
+
+    /// Pauses intake above the memory limit, resumes it at half of it.
+    pub(super) fn relieve(&mut self, source: &dyn RecordSource) {
+        metrics::gauge!(names::HELD_BYTES).set(self.held_bytes as f64);
+        if (!self.paused && self.held_bytes > self.settings.memory_bytes)
+            || (self.paused && self.newly_assigned)
+        {
+            source.pause(&self.partitions.all());
+            self.paused = true;
+        } else if self.paused && self.held_bytes <= self.settings.memory_bytes / 2 {
+            let crowded = &self.crowded;
+            let free: Vec<_> = self
+                .partitions
+                .all()
+                .into_iter()
+                .filter(|p| !crowded.contains(p))
+                .collect();
+            source.resume(&free);
+            self.paused = false;
+        }
+        self.newly_assigned = false;
+        metrics::gauge!(names::PAUSED).set(f64::from(u8::from(self.paused)));
+    }
+
+    pub(super) fn next_wake(&self, stop_by: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let now_ms = self.clock.now_ms();
+        let packs = [
+            self.short.next_deadline_ms(),
+            self.long_groups.next_deadline_ms(),
+        ];
+        let packs = packs.into_iter().flatten().map(|at_ms| {
+            now + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
+        });
+        let revokes = self.revokes.iter().map(|r| r.deadline);
+        packs
+            .chain(revokes)
+            .chain(stop_by)
+            .fold(now + HEARTBEAT, Instant::min)
+    }
+}
+
+fn report(reports: &mpsc::UnboundedSender<Sent<Ticket>>, sent: Sent<Ticket>) {
+    if reports.send(sent).is_err() {
+        tracing::debug!("records were confirmed after the router had ended: they are read again");
+    }
+}
