@@ -1,5 +1,6 @@
 //! Layers, faults, rules.
 
+mod routes;
 mod rules;
 mod sections;
 mod topics;
