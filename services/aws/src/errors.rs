@@ -132,7 +132,9 @@ impl CallSite<'_> {
                 .collect();
         }
         if !remedy.is_empty() {
-            detail = format!("{detail}; {remedy}");
+            // IAM writes `sqs:SendMessage` what is called `sqs SendMessage` here.
+            let action = self.operation.replacen(' ', ":", 1);
+            detail = format!("{detail}; {}", remedy.replace("{action}", &action));
         }
         let mut error = self.error(class, detail);
         if code == "QueueDeletedRecently" {
@@ -186,7 +188,7 @@ pub(crate) fn short_code(code: &str) -> &str {
 fn verdict(code: &str, message: &str, fault: Fault) -> (ErrorClass, &'static str) {
     const MISSING: &str =
         "create it with `delayq init`, or check the configured prefix, region and account";
-    const DENIED: &str = "allow this action in the policy of the role that delayq runs as";
+    const DENIED: &str = "allow {action} in the policy of the role that delayq runs as";
     const CREDENTIALS: &str = "check the access key, its secret and the region";
     const CLOCK: &str = "this machine's clock is off: check its time synchronisation";
     const KMS: &str = "check the KMS key of the queue or table and the role's right to use it";

@@ -3,7 +3,7 @@
 //! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
 //! - `errors`: one place that says what a failed call means.
 //! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`]: the tables.
-//! - [`names`], [`provision`]: what the queues and tables are called, and how they come to be.
+//! - [`names`], [`provision`], [`inspect`]: what the queues and tables are called, how they come to be, how they are.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
 
@@ -13,6 +13,7 @@ pub mod dynamo_batches;
 pub mod dynamo_payloads;
 pub mod dynamo_shards;
 mod errors;
+pub mod inspect;
 pub mod metrics;
 pub mod names;
 pub mod provision;
@@ -27,8 +28,9 @@ pub use connect::{AwsSettings, Clients, connect};
 pub use dynamo_batches::DynamoBatchStore;
 pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
+pub use inspect::{QueueState, TableState, Ttl, inspect_queue, inspect_tables};
 pub use names::{Names, QueueNames, TableNames};
-pub use provision::provision;
+pub use provision::{ProvisionOptions, provision, provision_with};
 pub use skew::SkewMeter;
 pub use sqs_delay_queue::SqsDelayQueue;
 pub use sqs_ticks::SqsTickQueue;

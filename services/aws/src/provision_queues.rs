@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::connect::Clients;
 use crate::errors::{CallSite, short_code};
 use crate::names::QueueNames;
+use crate::provision::Provisioning;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// A message is moved to the dead-letter queue when received more often than this. High, because one
@@ -22,12 +23,11 @@ pub(crate) const RETENTION_S: u32 = 1_209_600;
 /// An old tick says nothing that the next one does not: 5 minutes.
 pub(crate) const TICK_RETENTION_S: u32 = 300;
 
-type Attributes = HashMap<QueueAttributeName, String>;
+pub(crate) type Attributes = HashMap<QueueAttributeName, String>;
 
 pub(crate) async fn provision_queues(
-    clients: &Clients,
+    work: &mut Provisioning<'_>,
     names: &QueueNames,
-    done: &mut Vec<String>,
 ) -> Result<(), PortError> {
     for priority in Priority::ALL {
         let dead_letters = names.lane(Lane::DeadLetter(priority));
@@ -36,8 +36,11 @@ pub(crate) async fn provision_queues(
             RETENTION_S.to_string(),
         );
         let wanted = Attributes::from([retention.clone()]);
-        let url = ensure(clients, &dead_letters, wanted, done).await?;
-        let arn = arn(clients, &dead_letters, &url).await?;
+        let arn = match ensure(work, &dead_letters, wanted).await? {
+            Some(url) => arn(work.clients, &dead_letters, &url).await?,
+            // Unknown as long as a dry run only would create it: in no case what the main queue has now.
+            None => String::new(),
+        };
         let redrive = serde_json::json!({
             "deadLetterTargetArn": arn,
             "maxReceiveCount": MAX_RECEIVE_COUNT,
@@ -46,7 +49,7 @@ pub(crate) async fn provision_queues(
             retention,
             (QueueAttributeName::RedrivePolicy, redrive.to_string()),
         ]);
-        ensure(clients, &names.lane(Lane::Main(priority)), wanted, done).await?;
+        ensure(work, &names.lane(Lane::Main(priority)), wanted).await?;
     }
     // Deduplication ids are given, so that two replicas' copies of a tick are one whatever their bodies.
     let wanted = Attributes::from([
@@ -60,33 +63,42 @@ pub(crate) async fn provision_queues(
             TICK_RETENTION_S.to_string(),
         ),
     ]);
-    ensure(clients, &names.ticks, wanted, done).await?;
-    Ok(())
+    ensure(work, &names.ticks, wanted).await.map(drop)
 }
 
-/// Makes sure that the queue exists with these attributes; answers with its URL.
+/// Makes sure that the queue exists with these attributes; answers with its URL, if it exists by now.
 async fn ensure(
-    clients: &Clients,
+    work: &mut Provisioning<'_>,
     name: &str,
     wanted: Attributes,
-    done: &mut Vec<String>,
-) -> Result<String, PortError> {
+) -> Result<Option<String>, PortError> {
+    let (clients, dry_run) = (work.clients, work.options.dry_run);
     let resource = format!("queue {name}");
     if let Some(url) = find(clients, name, &resource).await? {
         let different = differences(clients, &resource, &url, &wanted).await?;
         if different.is_empty() {
-            done.push(format!("{resource}: exists"));
-            return Ok(url);
+            work.say(&resource, "exists");
+            return Ok(Some(url));
         }
-        let changed: Vec<_> = different.keys().map(ToString::to_string).collect();
+        let mut changed: Vec<_> = different.keys().map(ToString::to_string).collect();
+        changed.sort();
+        let changed = changed.join(", ");
+        if dry_run {
+            work.say(&resource, format_args!("differs, would set {changed}"));
+            return Ok(Some(url));
+        }
         let request = clients
             .sqs
             .set_queue_attributes()
             .queue_url(&url)
             .set_attributes(Some(different));
         site(clients, "sqs SetQueueAttributes", &resource).finish(request.send().await)?;
-        done.push(format!("{resource}: set {}", changed.join(", ")));
-        return Ok(url);
+        work.say(&resource, format_args!("differed, set {changed}"));
+        return Ok(Some(url));
+    }
+    if dry_run {
+        work.say(&resource, "would create");
+        return Ok(None);
     }
     let site = site(clients, "sqs CreateQueue", &resource);
     let request = clients
@@ -95,13 +107,19 @@ async fn ensure(
         .queue_name(name)
         .set_attributes(Some(wanted));
     let created = site.finish(request.send().await)?;
-    done.push(format!("{resource}: created"));
-    created
-        .queue_url
-        .ok_or_else(|| site.error(ErrorClass::Transient, "the answer holds no URL"))
+    work.say(&resource, "created");
+    match created.queue_url {
+        Some(url) => Ok(Some(url)),
+        None => Err(site.error(ErrorClass::Transient, "the answer holds no URL")),
+    }
 }
 
-async fn find(clients: &Clients, name: &str, resource: &str) -> Result<Option<String>, PortError> {
+/// The URL of a queue, if there is one of that name.
+pub(crate) async fn find(
+    clients: &Clients,
+    name: &str,
+    resource: &str,
+) -> Result<Option<String>, PortError> {
     let answer = clients.sqs.get_queue_url().queue_name(name).send().await;
     let missing = answer.as_ref().is_err_and(|e| {
         matches!(
@@ -142,7 +160,12 @@ async fn differences(
         .collect())
 }
 
-async fn attributes(clients: &Clients, resource: &str, url: &str) -> Result<Attributes, PortError> {
+/// All attributes of a queue.
+pub(crate) async fn attributes(
+    clients: &Clients,
+    resource: &str,
+    url: &str,
+) -> Result<Attributes, PortError> {
     let request = clients
         .sqs
         .get_queue_attributes()
@@ -173,7 +196,7 @@ fn differs(name: &QueueAttributeName, wanted: &str, present: Option<&String>) ->
 }
 
 /// Target and count of a redrive policy: AWS gives the count back as a number or as text.
-fn redrive(policy: &str) -> Option<(String, u64)> {
+pub(crate) fn redrive(policy: &str) -> Option<(String, u64)> {
     let policy: Value = serde_json::from_str(policy).ok()?;
     let target = policy.get("deadLetterTargetArn")?.as_str()?.to_owned();
     let count = policy.get("maxReceiveCount")?;

@@ -12,6 +12,7 @@ use delayq_core::error::{ErrorClass, PortError};
 use crate::connect::Clients;
 use crate::errors::{CallSite, short_code};
 use crate::names::TableNames;
+use crate::provision::Provisioning;
 use crate::{dynamo_batches, dynamo_payloads, dynamo_shards};
 
 /// Between two looks at a table that is being made.
@@ -33,58 +34,86 @@ impl Keys {
     }
 }
 
-pub(crate) async fn provision_tables(
-    clients: &Clients,
-    names: &TableNames,
-    wait: Duration,
-    done: &mut Vec<String>,
-) -> Result<(), PortError> {
-    let batches = Keys {
-        hash: (dynamo_batches::KEY, ScalarAttributeType::S),
-        range: Some((dynamo_batches::SORT, ScalarAttributeType::S)),
-    };
-    let shards = Keys {
-        hash: (dynamo_shards::PARTITION, ScalarAttributeType::S),
-        range: Some((dynamo_shards::SHARD, ScalarAttributeType::N)),
-    };
-    let payloads = Keys {
-        hash: (dynamo_payloads::CHUNK, ScalarAttributeType::S),
-        range: None,
-    };
-    let tables = [
-        (&names.batches, &batches),
-        (&names.shards, &shards),
-        (&names.payloads, &payloads),
-    ];
-    // All are asked for before any is waited for.
-    for (table, keys) in tables {
-        ensure(clients, table, keys, done).await?;
-    }
-    for (table, keys) in tables {
-        wait_until_active(clients, table, keys, wait).await?;
-    }
-    ensure_ttl(clients, &names.batches, dynamo_batches::EXPIRES, done).await?;
-    ensure_ttl(clients, &names.payloads, dynamo_payloads::EXPIRES, done).await
+/// A table as it has to be.
+pub(crate) struct Needed {
+    /// Name.
+    pub(crate) name: String,
+    keys: Keys,
+    /// TTL attribute, where rows are to expire.
+    pub(crate) expires: Option<&'static str>,
 }
 
-async fn ensure(
-    clients: &Clients,
-    table: &str,
-    keys: &Keys,
-    done: &mut Vec<String>,
+/// The tables of an installation.
+pub(crate) fn needed(names: &TableNames) -> [Needed; 3] {
+    let batches = Needed {
+        name: names.batches.clone(),
+        keys: Keys {
+            hash: (dynamo_batches::KEY, ScalarAttributeType::S),
+            range: Some((dynamo_batches::SORT, ScalarAttributeType::S)),
+        },
+        expires: Some(dynamo_batches::EXPIRES),
+    };
+    let shards = Needed {
+        name: names.shards.clone(),
+        keys: Keys {
+            hash: (dynamo_shards::PARTITION, ScalarAttributeType::S),
+            range: Some((dynamo_shards::SHARD, ScalarAttributeType::N)),
+        },
+        expires: None,
+    };
+    let payloads = Needed {
+        name: names.payloads.clone(),
+        keys: Keys {
+            hash: (dynamo_payloads::CHUNK, ScalarAttributeType::S),
+            range: None,
+        },
+        expires: Some(dynamo_payloads::EXPIRES),
+    };
+    [batches, shards, payloads]
+}
+
+pub(crate) async fn provision_tables(
+    work: &mut Provisioning<'_>,
+    names: &TableNames,
 ) -> Result<(), PortError> {
-    let resource = format!("table {table}");
-    if describe(clients, table, &resource).await?.is_some() {
-        done.push(format!("{resource}: exists"));
-        return Ok(());
+    let tables = needed(names);
+    let mut there = Vec::new();
+    // All are asked for before any is waited for.
+    for table in &tables {
+        let existed = ensure(work, table).await?;
+        there.push(existed);
+    }
+    for (table, existed) in tables.iter().zip(there) {
+        if !existed && work.options.dry_run {
+            continue;
+        }
+        wait_until_active(work.clients, table, work.options.wait).await?;
+        let ttl = ensure_ttl(work, table).await?;
+        if existed {
+            work.say(&format!("table {}", table.name), ttl.unwrap_or("exists"));
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the table unless it is there; answers whether it was.
+async fn ensure(work: &mut Provisioning<'_>, table: &Needed) -> Result<bool, PortError> {
+    let clients = work.clients;
+    let resource = format!("table {}", table.name);
+    if describe(clients, &table.name, &resource).await?.is_some() {
+        return Ok(true);
+    }
+    if work.options.dry_run {
+        work.say(&resource, "would create");
+        return Ok(false);
     }
     let site = site(clients, "dynamodb CreateTable", &resource);
     let mut request = clients
         .dynamodb
         .create_table()
-        .table_name(table)
+        .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest);
-    for ((name, kind), role) in keys.all() {
+    for ((name, kind), role) in table.keys.all() {
         let definition = AttributeDefinition::builder()
             .attribute_name(*name)
             .attribute_type(kind.clone())
@@ -100,21 +129,22 @@ async fn ensure(
             .key_schema(element);
     }
     let answer = request.send().await;
-    // Somebody else was faster: what they made is looked at below.
+    // Somebody else was faster: what they made is looked at later.
     let there = answer
         .as_ref()
         .is_err_and(|e| e.code().map(short_code) == Some("ResourceInUseException"));
     match site.finish(answer) {
-        Err(_) if there => done.push(format!("{resource}: exists")),
+        Err(_) if there => Ok(true),
         answer => {
             answer?;
-            done.push(format!("{resource}: created"));
+            work.say(&resource, "created");
+            Ok(false)
         }
     }
-    Ok(())
 }
 
-async fn describe(
+/// The table as it is, if there is one.
+pub(crate) async fn describe(
     clients: &Clients,
     table: &str,
     resource: &str,
@@ -136,17 +166,16 @@ async fn describe(
 
 async fn wait_until_active(
     clients: &Clients,
-    table: &str,
-    keys: &Keys,
+    table: &Needed,
     wait: Duration,
 ) -> Result<(), PortError> {
-    let resource = format!("table {table}");
+    let resource = format!("table {}", table.name);
     let site = site(clients, "dynamodb DescribeTable", &resource);
     let active = async {
         loop {
             // A table just created may not be known everywhere yet: missing means not active.
-            if let Some(description) = describe(clients, table, &resource).await? {
-                check_keys(&description, keys)
+            if let Some(description) = describe(clients, &table.name, &resource).await? {
+                check_keys(&description, table)
                     .map_err(|what| site.error(ErrorClass::Misconfigured, what))?;
                 if description.table_status == Some(TableStatus::Active) {
                     return Ok(());
@@ -165,7 +194,9 @@ async fn wait_until_active(
         })
 }
 
-fn check_keys(table: &TableDescription, keys: &Keys) -> Result<(), String> {
+/// Whether the table's keys are those that delayq needs; `Err` says what is wrong and what to do.
+pub(crate) fn check_keys(table: &TableDescription, needed: &Needed) -> Result<(), String> {
+    let keys = &needed.keys;
     let has = |(name, kind): &Key, role: &KeyType| {
         let in_schema = table
             .key_schema()
@@ -187,40 +218,45 @@ fn check_keys(table: &TableDescription, keys: &Keys) -> Result<(), String> {
         |range| format!("range key {}", shown(range)),
     );
     Err(format!(
-        "it exists with other keys: delayq needs hash key {} and {range}; choose another prefix or remove it",
+        "it exists with other keys, delayq needs hash key {} and {range}; choose another aws.prefix or remove the table",
         shown(&keys.hash)
     ))
 }
 
-async fn ensure_ttl(
-    clients: &Clients,
-    table: &str,
-    attribute: &str,
-    done: &mut Vec<String>,
-) -> Result<(), PortError> {
+/// The attribute on which TTL is on, if it is.
+pub(crate) async fn ttl(clients: &Clients, table: &str) -> Result<Option<String>, PortError> {
     let resource = format!("table {table}");
     let request = clients.dynamodb.describe_time_to_live().table_name(table);
     let answer =
         site(clients, "dynamodb DescribeTimeToLive", &resource).finish(request.send().await)?;
-    let present = answer.time_to_live_description.and_then(|ttl| {
+    Ok(answer.time_to_live_description.and_then(|ttl| {
         let on = matches!(
             ttl.time_to_live_status,
             Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
         );
         ttl.attribute_name.filter(|_| on)
-    });
-    let site = site(clients, "dynamodb UpdateTimeToLive", &resource);
-    match present {
-        Some(present) if present == attribute => {
-            done.push(format!("{resource}: TTL is on"));
-            return Ok(());
-        }
+    }))
+}
+
+/// Switches TTL on where it is needed and off; answers with what was done.
+async fn ensure_ttl(
+    work: &mut Provisioning<'_>,
+    table: &Needed,
+) -> Result<Option<&'static str>, PortError> {
+    let Some(attribute) = table.expires else {
+        return Ok(None);
+    };
+    let resource = format!("table {}", table.name);
+    let site = site(work.clients, "dynamodb UpdateTimeToLive", &resource);
+    match ttl(work.clients, &table.name).await? {
+        Some(present) if present == attribute => return Ok(None),
         Some(other) => {
             return Err(site.error(
                 ErrorClass::Misconfigured,
-                format_args!("TTL is on attribute `{other}`, delayq needs it on `{attribute}`: switch it off first"),
+                format_args!("TTL is on attribute `{other}`, delayq needs it on `{attribute}`; switch it off first"),
             ));
         }
+        None if work.options.dry_run => return Ok(Some("differs, would switch TTL on")),
         None => {}
     }
     let ttl = TimeToLiveSpecification::builder()
@@ -228,17 +264,21 @@ async fn ensure_ttl(
         .attribute_name(attribute)
         .build()
         .map_err(|e| site.error(ErrorClass::Invalid, e))?;
-    let request = clients
+    let request = work
+        .clients
         .dynamodb
         .update_time_to_live()
-        .table_name(table)
+        .table_name(&table.name)
         .time_to_live_specification(ttl);
     site.finish(request.send().await)?;
-    done.push(format!("{resource}: TTL switched on"));
-    Ok(())
+    Ok(Some("differed, TTL switched on"))
 }
 
-fn site<'a>(clients: &'a Clients, operation: &'static str, resource: &'a str) -> CallSite<'a> {
+pub(crate) fn site<'a>(
+    clients: &'a Clients,
+    operation: &'static str,
+    resource: &'a str,
+) -> CallSite<'a> {
     CallSite {
         operation,
         resource,
@@ -252,9 +292,13 @@ mod tests {
 
     #[test]
     fn a_table_with_other_keys_is_refused() {
-        let keys = |kind| Keys {
-            hash: ("p", ScalarAttributeType::S),
-            range: Some(("n", kind)),
+        let needed = |range| Needed {
+            name: "t".to_owned(),
+            keys: Keys {
+                hash: ("p", ScalarAttributeType::S),
+                range,
+            },
+            expires: None,
         };
         let mut table = TableDescription::builder();
         for (name, kind, role) in [
@@ -272,14 +316,12 @@ mod tests {
                 .key_schema(element.build().unwrap());
         }
         let table = table.build();
-        assert_eq!(check_keys(&table, &keys(ScalarAttributeType::N)), Ok(()));
-        let error = check_keys(&table, &keys(ScalarAttributeType::S)).unwrap_err();
+        let number = needed(Some(("n", ScalarAttributeType::N)));
+        assert_eq!(check_keys(&table, &number), Ok(()));
+        let text = needed(Some(("n", ScalarAttributeType::S)));
+        let error = check_keys(&table, &text).unwrap_err();
         assert!(error.contains("range key n (S)"), "{error}");
-        let hash_only = Keys {
-            hash: ("p", ScalarAttributeType::S),
-            range: None,
-        };
-        let error = check_keys(&table, &hash_only).unwrap_err();
+        let error = check_keys(&table, &needed(None)).unwrap_err();
         assert!(error.contains("no range key"), "{error}");
     }
 }

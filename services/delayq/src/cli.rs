@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use delayq_runtime::config::{Config, ConfigErrors, LogConfig, Sources, load};
+use delayq_runtime::config::{Config, ConfigErrors, LogConfig, Sources, load, load_with_origins};
 use delayq_runtime::health::Health;
 use delayq_runtime::http::HttpServer;
 use delayq_runtime::shutdown::Signals;
@@ -15,9 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Backends};
 use crate::bench::lateness;
+use crate::check::{self, CheckArgs, Level};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
+use crate::init::{InitArgs, init_with};
 use crate::role::Role;
+use crate::send::{Outcome, SendArgs, send};
 
 /// Exit code: configuration or arguments are wrong.
 pub const EXIT_CONFIG: u8 = 2;
@@ -46,14 +49,32 @@ pub enum Command {
     },
     /// Create the topics, queues and tables that are missing. Running it again changes nothing.
     Init {
-        /// Create the output topics of these targets as well, one for each priority.
-        #[arg(long, value_delimiter = ',', value_name = "TARGET,…")]
-        targets: Vec<String>,
+        /// What to create.
+        #[command(flatten)]
+        args: InitArgs,
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Print the effective configuration as TOML, secrets hidden.
+    /// Look whether all is there and as it should be, and say of each fault what to do. Exit code 1 if there is a problem.
+    Check {
+        /// What to look at.
+        #[command(flatten)]
+        args: CheckArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Write one record to a delay topic, after looking at it as the router will. Exit code 2 if it would be refused.
+    Send {
+        /// The record.
+        #[command(flatten)]
+        args: Box<SendArgs>,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Print the effective configuration as TOML, each value with where it came from, secrets hidden.
     Config {
         /// Configuration.
         #[command(flatten)]
@@ -126,10 +147,11 @@ pub struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self) -> Result<Config, ConfigErrors> {
-        load(&Sources::from_process(
-            self.config.clone(),
-            self.overrides.clone(),
-        ))
+        load(&self.sources())
+    }
+
+    fn sources(&self) -> Sources {
+        Sources::from_process(self.config.clone(), self.overrides.clone())
     }
 
     /// As [`ConfigArgs::load`]; without `topics.allow` every target is allowed.
@@ -156,16 +178,41 @@ impl ConfigArgs {
 pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Run { role, config } => run(role, config.load()?).await,
-        Command::Init { config, targets } => {
+        Command::Init { config, args } => {
             let config = config.load()?;
-            telemetry::init_logs(&config.log)?;
-            for line in app::init(&config, &targets).await? {
-                print_line(&line);
-            }
+            telemetry::init_logs(&for_command(&config))?;
+            init_with(&config, &args, &mut |line| print_line(&line)).await?;
             Ok(0)
         }
+        Command::Check { config, args } => {
+            let config = config.load()?;
+            telemetry::init_logs(&for_command(&config))?;
+            let findings = check::check(&config, &args).await;
+            for finding in &findings {
+                print_line(&finding.to_string());
+            }
+            let problems = findings.iter().any(|one| one.level == Level::Problem);
+            Ok(if problems { EXIT_FAILED } else { 0 })
+        }
+        Command::Send { config, args } => {
+            let config = config.load()?;
+            telemetry::init_logs(&for_command(&config))?;
+            Ok(match send(&config, &args).await? {
+                Outcome::Sent(line) => {
+                    print_line(&line);
+                    0
+                }
+                Outcome::Refused(why) => {
+                    eprintln!(
+                        "delayq: not sent, it would be refused: {why}; --force sends it all the same"
+                    );
+                    EXIT_CONFIG
+                }
+            })
+        }
         Command::Config { config } => {
-            print_line(config.load()?.to_redacted_toml()?.trim_end());
+            let (config, origins) = load_with_origins(&config.sources())?;
+            print_line(origins.annotate(&config)?.trim_end());
             Ok(0)
         }
         Command::Demo(args) => {
@@ -200,6 +247,15 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 EXIT_FAILED
             })
         }
+    }
+}
+
+/// A command says itself what fails; the log repeats it only for who asks for more than the default.
+fn for_command(config: &Config) -> LogConfig {
+    if config.log.level == LogConfig::default().level {
+        quiet("off")
+    } else {
+        config.log.clone()
     }
 }
 
@@ -277,8 +333,9 @@ fn describe_metrics() {
     delayq_router::metrics::describe();
     delayq_scheduler::metrics::describe();
     delayq_emitter::metrics::describe();
-    delayq_delivery::publish::metrics::describe();
+    delayq_delivery::describe();
     delayq_aws::metrics::describe();
+    delayq_kafka::metrics::describe();
 }
 
 #[allow(clippy::print_stdout, reason = "the result of the command")]

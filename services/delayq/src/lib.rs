@@ -2,10 +2,13 @@
 
 pub mod app;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod demo;
 pub mod embedded;
 pub mod health;
 pub mod init;
 pub mod role;
+pub mod send;
 pub mod settings;
+pub mod topology;

@@ -7,3 +7,16 @@ pub mod pacer;
 pub mod payloads;
 pub mod publish;
 pub mod queue;
+
+/// Describes all metrics of this crate for the exporter.
+pub fn describe() {
+    publish::metrics::describe();
+    metrics::describe_counter!(queue::SENT, "Messages sent to the queues and confirmed");
+    metrics::describe_counter!(queue::SENT_RECORDS, "Records in them");
+    metrics::describe_counter!(queue::SEND_RETRIES, "Entries sent again");
+    metrics::describe_counter!(
+        payloads::STORED,
+        "Large records stored in the payload table, all chunks confirmed"
+    );
+    metrics::describe_counter!(payloads::LOADED, "Large records read back");
+}

@@ -1,32 +1,23 @@
-//! [`KafkaAdmin`]: creates topics, and tells what is there. For `init`, `check` and the start of services.
+//! [`KafkaAdmin`]: creates topics and changes their settings; `inspect` tells what is there. For `init` and `check`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_core::error::{ErrorClass, PortError};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::errors;
+use crate::heard;
 use crate::settings::KafkaSettings;
-use crate::{client_log, errors};
 
-/// How long one administrative request may take.
+/// How long one administrative request may take, unless said otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-
-struct AdminContext;
-
-impl ClientContext for AdminContext {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
-        client_log::forward("admin", level, fac, log_message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka admin");
-    }
-}
 
 /// A topic as it should be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +52,15 @@ pub struct TopicDescription {
     pub replication: usize,
     /// Effective configuration, the broker's defaults included.
     pub config: BTreeMap<String, String>,
+    /// That part of it that was set on the topic itself.
+    pub own_config: BTreeMap<String, String>,
 }
 
 /// An administrative client of the cluster.
 pub struct KafkaAdmin {
-    client: Arc<AdminClient<AdminContext>>,
+    pub(crate) client: Arc<AdminClient<DefaultClientContext>>,
+    pub(crate) timeout: Duration,
+    kafka: KafkaSettings,
 }
 
 impl std::fmt::Debug for KafkaAdmin {
@@ -75,18 +70,28 @@ impl std::fmt::Debug for KafkaAdmin {
 }
 
 impl KafkaAdmin {
-    /// Builds the client. Needs no broker.
+    /// Builds the client; each of its requests may take 15 s. Needs no broker.
     ///
     /// # Errors
     /// `Misconfigured` when the settings have faults or librdkafka refuses them.
     pub fn new(kafka: &KafkaSettings) -> Result<Self, PortError> {
+        Self::with_timeout(kafka, REQUEST_TIMEOUT)
+    }
+
+    /// As [`KafkaAdmin::new`], with another limit for each request.
+    ///
+    /// # Errors
+    /// As [`KafkaAdmin::new`].
+    pub fn with_timeout(kafka: &KafkaSettings, timeout: Duration) -> Result<Self, PortError> {
         let faults = kafka.faults();
         if !faults.is_empty() {
             return Err(errors::faulty_settings("kafka admin", &faults));
         }
-        AdminClient::from_config_and_context(&kafka.admin_config(), AdminContext)
+        AdminClient::from_config_and_context(&kafka.admin_config(), DefaultClientContext)
             .map(|client| Self {
                 client: Arc::new(client),
+                timeout,
+                kafka: kafka.clone(),
             })
             .map_err(|error| errors::configuration("kafka admin", &error))
     }
@@ -105,14 +110,10 @@ impl KafkaAdmin {
             return Ok(Vec::new());
         }
         let new: Vec<NewTopic<'_>> = topics.iter().map(new_topic).collect();
-        let options = AdminOptions::new()
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .operation_timeout(Some(REQUEST_TIMEOUT));
-        let results = self
-            .client
-            .create_topics(&new, &options)
-            .await
-            .map_err(|error| errors::admin(OPERATION, &error))?;
+        let results = match self.client.create_topics(&new, &self.options()).await {
+            Ok(results) => results,
+            Err(error) => return Err(self.failed(OPERATION, &error).await),
+        };
         Ok(topics
             .iter()
             .map(|topic| {
@@ -139,85 +140,52 @@ impl KafkaAdmin {
             .collect())
     }
 
-    /// The topic as it is; `None` when there is none. Never creates it.
+    /// Changes these settings of a topic and keeps its others. A setting that somebody else changes between
+    /// [`KafkaAdmin::describe`] and this call is lost: the client has no call for single settings.
     ///
     /// # Errors
-    /// `Transient` when no broker answers, `Misconfigured` without permission.
-    pub async fn describe(&self, topic: &str) -> Result<Option<TopicDescription>, PortError> {
-        let Some((partitions, replication)) = self.layout(topic).await? else {
-            return Ok(None);
+    /// `Invalid` for what the broker refuses, `Misconfigured` without permission, else `Transient`.
+    pub async fn change(
+        &self,
+        topic: &TopicDescription,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<(), PortError> {
+        const OPERATION: &str = "kafka AlterConfigs";
+        let mut wanted = topic.own_config.clone();
+        wanted.extend(changes.clone());
+        let alter = AlterConfig {
+            specifier: ResourceSpecifier::Topic(&topic.name),
+            entries: wanted
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
         };
-        Ok(Some(TopicDescription {
-            name: topic.to_owned(),
-            partitions,
-            replication,
-            config: self.topic_config(topic).await?,
-        }))
+        let results = match self.client.alter_configs(&[alter], &self.options()).await {
+            Ok(results) => results,
+            Err(error) => return Err(self.failed(OPERATION, &error).await),
+        };
+        for result in results {
+            result.map_err(|(_, code)| {
+                errors::admin_code(OPERATION, code, &format!("{}: {code}", topic.name))
+            })?;
+        }
+        Ok(())
     }
 
-    /// Partitions and replicas, without the configuration (which needs DESCRIBE_CONFIGS).
-    ///
-    /// # Errors
-    /// As [`KafkaAdmin::describe`].
-    pub async fn layout(&self, topic: &str) -> Result<Option<(usize, usize)>, PortError> {
-        const OPERATION: &str = "kafka Metadata";
-        let client = Arc::clone(&self.client);
-        let name = topic.to_owned();
-        let fetched = tokio::task::spawn_blocking(move || {
-            let metadata = client
-                .inner()
-                .fetch_metadata(Some(&name), REQUEST_TIMEOUT)?;
-            Ok(metadata.topics().iter().find(|t| t.name() == name).map(
-                // The partitions of a topic in error are a null slice: ask for the error first.
-                |found| match found.error() {
-                    Some(code) => Err(RDKafkaErrorCode::from(code)),
-                    None => {
-                        let partitions = found.partitions();
-                        let replicas = partitions.iter().map(|p| p.replicas().len()).min();
-                        Ok((partitions.len(), replicas.unwrap_or(0)))
-                    }
-                },
-            ))
-        })
-        .await
-        .map_err(|error| PortError::new(ErrorClass::Transient, OPERATION, error.to_string()))?;
-        let found: Option<Result<(usize, usize), RDKafkaErrorCode>> =
-            fetched.map_err(|error: KafkaError| errors::admin(OPERATION, &error))?;
-        match found {
-            None
-            | Some(Err(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            )) => Ok(None),
-            Some(Ok(layout)) => Ok(Some(layout)),
-            Some(Err(code)) => Err(errors::admin_code(
-                OPERATION,
-                code,
-                &format!("{topic}: {code}"),
-            )),
-        }
+    /// The limit of a request as a whole.
+    pub(crate) fn options(&self) -> AdminOptions {
+        AdminOptions::new()
+            .request_timeout(Some(self.timeout))
+            .operation_timeout(Some(self.timeout))
     }
 
-    async fn topic_config(&self, topic: &str) -> Result<BTreeMap<String, String>, PortError> {
-        const OPERATION: &str = "kafka DescribeConfigs";
-        let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-        let answer = self
-            .client
-            .describe_configs(&[ResourceSpecifier::Topic(topic)], &options)
-            .await
-            .map_err(|error| errors::admin(OPERATION, &error))?;
-        let mut config = BTreeMap::new();
-        for resource in answer {
-            let resource = resource
-                .map_err(|code| errors::admin_code(OPERATION, code, &format!("{topic}: {code}")))?;
-            for entry in resource.entries {
-                if let Some(value) = entry.value {
-                    config.insert(entry.name, value);
-                }
-            }
+    /// A request that was not answered, or refused as a whole.
+    pub(crate) async fn failed(&self, operation: &'static str, error: &KafkaError) -> PortError {
+        if heard::is_silence(error) {
+            heard::diagnose(operation, &self.kafka).await
+        } else {
+            errors::admin(operation, error)
         }
-        Ok(config)
     }
 }
 

@@ -160,7 +160,32 @@ pub(crate) fn admin_code(
         C::ThrottlingQuotaExceeded => ErrorClass::Throttled,
         _ => ErrorClass::Transient,
     };
+    let detail = match right(operation, code) {
+        Some(right) => format!(
+            "{detail}; grant {right} to the user that delayq connects as (kafka.properties)"
+        ),
+        None => detail.to_owned(),
+    };
     PortError::new(class, operation, detail)
+}
+
+/// The right that is missing where the broker says that one is.
+/// <https://kafka.apache.org/documentation/#operations_resources_and_protocols>
+fn right(operation: &str, code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as C;
+    if !matches!(
+        code,
+        C::TopicAuthorizationFailed | C::ClusterAuthorizationFailed
+    ) {
+        return None;
+    }
+    Some(match operation {
+        "kafka CreateTopics" => "CREATE on the topic (or on the cluster)",
+        "kafka DescribeConfigs" => "DESCRIBE_CONFIGS on the topic",
+        "kafka AlterConfigs" => "ALTER_CONFIGS on the topic",
+        "kafka produce" => "WRITE on the topic",
+        _ => "DESCRIBE on the topic",
+    })
 }
 
 #[cfg(test)]

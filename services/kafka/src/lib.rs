@@ -1,5 +1,5 @@
 //! Kafka behind the ports: [`KafkaSource`] consumes the delay topics, [`KafkaSink`] publishes, [`KafkaAdmin`]
-//! creates and describes topics. All on librdkafka; nothing outside this crate names `rdkafka`.
+//! creates and describes topics, [`send_one`] writes a record by hand. All on librdkafka; nothing outside this crate names `rdkafka`.
 //!
 //! How the consumer works. One thread (`poll_loop`) polls, because librdkafka serves rebalances only from `poll`,
 //! and does all pausing, because a pause between the hand-out of a message and its accounting would deliver that
@@ -11,8 +11,10 @@ mod client_log;
 mod errors;
 mod event_queue;
 mod health;
+mod heard;
 mod in_hand;
 mod incoming;
+mod inspect;
 pub mod metrics;
 mod poll_loop;
 mod probe;
@@ -20,6 +22,7 @@ mod raw_headers;
 mod raw_offsets;
 mod rebalance;
 pub mod settings;
+mod send;
 mod shared;
 mod sink;
 mod sink_context;
@@ -27,6 +30,7 @@ mod source;
 mod sync;
 
 pub use admin::{KafkaAdmin, TopicCreation, TopicDescription, TopicSpec};
+pub use send::{Sent, send_one};
 pub use settings::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use delayq_core::error::PortError;
 use delayq_core::ports::{Acknowledge, RecordSink};
-use delayq_core::record::Outgoing;
+use delayq_core::record::{Outgoing, Record};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -207,12 +207,13 @@ fn build(
         .map_err(|error| errors::configuration("kafka producer", &error))
 }
 
-fn headers(record: &Outgoing) -> Option<OwnedHeaders> {
-    if record.record.headers.is_empty() {
+/// The headers as librdkafka takes them: in order, null values kept.
+pub(crate) fn headers(record: &Record) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() {
         return None;
     }
-    let empty = OwnedHeaders::new_with_capacity(record.record.headers.len());
-    Some(record.record.headers.iter().fold(empty, |all, header| {
+    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
+    Some(record.headers.iter().fold(empty, |all, header| {
         all.insert(Header {
             key: &header.name,
             value: header.value.as_deref(),
@@ -236,7 +237,7 @@ impl RecordSink for KafkaSink {
             key: record.record.key.as_deref(),
             // librdkafka's now: the time of publication, not of the original record.
             timestamp: None,
-            headers: headers(record),
+            headers: headers(&record.record),
             delivery_opaque: Pending::new(acknowledge),
         };
         // Only a producer that is being dropped is `None`, and we hold a handle of this one.
@@ -288,7 +289,6 @@ impl RecordSink for KafkaSink {
 mod tests {
     use super::*;
     use delayq_core::error::ErrorClass;
-    use delayq_core::record::Record;
     use rdkafka::mocking::MockCluster;
     use std::sync::mpsc;
 

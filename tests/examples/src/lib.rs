@@ -7,7 +7,7 @@
 
 pub mod compose;
 pub mod config_docs;
-pub mod metric_names;
+pub mod names;
 pub mod program;
 pub mod repo;
 pub mod snippets;

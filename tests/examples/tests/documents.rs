@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use delayq::cli::{Cli, Command as Delayq};
-use delayq_examples_test::{compose, config_docs, metric_names, repo, snippets};
+use delayq_examples_test::{compose, config_docs, names, repo, snippets};
 use delayq_runtime::config::{HttpConfig, Sources, load};
 use delayq_runtime::health::Health;
 use delayq_runtime::http::HttpServer;
@@ -57,7 +57,10 @@ fn links_between_documents_lead_somewhere() {
                 let folder = repo::root().join(&document);
                 folder.parent().expect("a folder").join(path)
             };
-            assert!(to.exists(), "{document} links to {link}, which is not there");
+            assert!(
+                to.exists(),
+                "{document} links to {link}, which is not there"
+            );
             let linked = || std::fs::read_to_string(&to).expect("a document");
             assert!(
                 heading.is_empty() || headings(&linked()).contains(heading),
@@ -82,13 +85,13 @@ fn headings(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_metric_of_the_dashboard_exists() {
-    let known = metric_names::in_sources();
+    let known = names::in_sources();
     assert!(known.contains("delayq_lateness_ms"), "{known:?}");
     let dashboard = serde_json::from_str(&repo::read(DASHBOARD)).expect("JSON");
-    let expressions = metric_names::expressions(&dashboard);
+    let expressions = names::expressions(&dashboard);
     let mut used = BTreeSet::new();
     for (panel, expr) in expressions {
-        let metrics = metric_names::in_expression(&expr);
+        let metrics = names::in_expression(&expr);
         assert!(!metrics.is_empty(), "panel {panel:?}: {expr}");
         for metric in metrics {
             assert!(
@@ -114,9 +117,9 @@ fn every_metric_of_the_dashboard_exists() {
 
 #[test]
 fn every_metric_in_the_documents_exists() {
-    let known = metric_names::in_sources();
+    let known = names::in_sources();
     for document in ["README.md", "docs/operations.md"] {
-        for metric in metric_names::in_expression(&repo::read(document)) {
+        for metric in names::in_expression(&repo::read(document)) {
             // A name that ends in an underscore stands for a family.
             let family = metric.ends_with('_');
             let found = known.contains(&metric)
@@ -124,6 +127,109 @@ fn every_metric_in_the_documents_exists() {
             assert!(found, "{document} names {metric}, which no source does");
         }
     }
+}
+
+#[test]
+fn every_code_of_a_dead_letter_is_explained() {
+    let codes = names::refusal_codes();
+    let document = repo::read("docs/dead-letters.md");
+    for code in &codes {
+        let entry = format!("`{code}`");
+        let told = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+            .any(|cell| cell.contains(&entry));
+        assert!(told, "docs/dead-letters.md does not explain {code}");
+    }
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    for told in rows.flat_map(|row| row.split(" |").next().unwrap_or_default().split('`')) {
+        let is_code = told.contains('-') && !told.starts_with("delay-");
+        assert!(
+            !is_code || codes.contains(told),
+            "docs/dead-letters.md explains {told}, which no source names"
+        );
+    }
+}
+
+/// The documents for users.
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "docs/operations.md",
+    "docs/routes.md",
+    "docs/testing.md",
+    "examples/README.md",
+];
+
+/// The blocks of a document that are indented by four, without the indentation.
+fn indented_blocks(text: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in text.lines() {
+        match (line.strip_prefix("    "), blocks.last_mut()) {
+            (Some(line), Some(block)) => block.push_str(&format!("{line}\n")),
+            (None, Some(block)) if line.is_empty() && !block.is_empty() => block.push('\n'),
+            (None, Some(block)) if !block.is_empty() => blocks.push(String::new()),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// Words as a shell would part them; quotes are the only thing it needs to know here.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, part) in line.split('\'').enumerate() {
+        if index % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[test]
+fn every_command_in_the_documents_is_one_of_delayqs() {
+    let mut count = 0;
+    for document in DOCUMENTS {
+        for block in indented_blocks(&repo::read(document)) {
+            for line in block.lines() {
+                let line = line.split(" #").next().unwrap_or_default();
+                let Some(arguments) = ["delayq ", "cargo run --release -- "]
+                    .iter()
+                    .find_map(|start| line.strip_prefix(start))
+                else {
+                    continue;
+                };
+                let words = ["delayq".to_owned()].into_iter().chain(words(arguments));
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{document}: {line}: {:?}", parsed.err());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 9, "{count} commands");
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_valid() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("delayq.toml");
+    let mut count = 0;
+    for document in DOCUMENTS {
+        let blocks = indented_blocks(&repo::read(document));
+        for block in blocks.iter().filter(|block| block.starts_with('[')) {
+            std::fs::write(&file, block).expect("written");
+            let allow = (!block.contains("allow = ")).then(|| "topics.allow=*".to_owned());
+            load(&Sources {
+                file: Some(file.clone()),
+                env: Vec::new(),
+                set: allow.into_iter().collect(),
+            })
+            .unwrap_or_else(|faults| panic!("{document}: {faults}\n{block}"));
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} configurations");
 }
 
 #[test]

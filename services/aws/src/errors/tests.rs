@@ -62,6 +62,17 @@ fn codes_decide_before_the_status() {
 }
 
 #[test]
+fn a_denied_call_names_the_action_to_allow() {
+    let error = sqs("AccessDenied", "Access to the resource is denied.", 403);
+    assert!(
+        error.detail.ends_with(
+            "; allow sqs:SendMessageBatch in the policy of the role that delayq runs as"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn texts_name_resource_reason_and_remedy() {
     let error = sqs(
         "AWS.SimpleQueueService.NonExistentQueue",

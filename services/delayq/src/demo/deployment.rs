@@ -156,9 +156,9 @@ impl Deployment {
     pub(super) const fn words(&self) -> &'static str {
         match self.stage {
             Stage::Embedded { .. } => {
-                "Kafka is librdkafka's mock broker in this process: clients on librdkafka (Python, Go, Node, C#, kcat) and \
-                 kafka-python\nwork with it; Java clients and admin tools do not, and it keeps 5 MiB a partition. Both \
-                 tiers are in memory: nothing\nsurvives. For the real thing from jars: delayq demo --real"
+                "Kafka is librdkafka's mock broker in this process. kcat, Confluent's clients (Python, Go, .NET, Node) and \
+                 kafka-python 2 work with it;\nJava's client, kafkajs, franz-go and admin tools do not, and it keeps 5 MiB \
+                 a partition. Both tiers are in memory: nothing survives.\nFor the real thing from jars: delayq demo --real"
             }
             Stage::Real { .. } => {
                 "Apache Kafka, ElasticMQ (SQS) and DynamoDB Local, started from their jars; any Kafka client works."

@@ -1,8 +1,8 @@
 //! A Kafka broker in this process, on loopback: the mock cluster of librdkafka.
 //! <https://github.com/confluentinc/librdkafka/blob/master/src/rdkafka_mock.h>
 //!
-//! It speaks enough of the protocol for librdkafka's clients and kafka-python. It keeps at most 5 MiB or 100,000 records
-//! a partition, knows no `LogAppendTime` and no admin calls, and Java's clients do not work with it.
+//! It speaks enough of the protocol for clients on librdkafka and kafka-python 2. It keeps at most 5 MiB or 100,000 records a
+//! partition, knows no `LogAppendTime` and no admin calls, and Java's client, kafkajs and franz-go do not work with it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

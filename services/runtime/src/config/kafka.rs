@@ -69,7 +69,8 @@ pub struct KafkaConfig {
     /// Default 1 ms.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`. Default `lz4`.
+    /// `none`, `gzip`, `snappy`, `lz4` or `zstd`: every consumer must be able to read it, and kafkajs knows only gzip, kafka-python
+    /// lz4 only with a package. Default `none`, which all read.
     pub compression: Compression,
     /// Bound of the producer's queue, in bytes (librdkafka's own default is 1 GiB). Default 32 MiB.
     pub sink_queue: ByteSize,
@@ -92,7 +93,7 @@ impl Default for KafkaConfig {
             revoke_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(120),
             linger: Duration::from_millis(1),
-            compression: Compression::Lz4,
+            compression: Compression::None,
             sink_queue: ByteSize::mib(32),
             message_max: ByteSize::bytes(1_114_112),
             properties: Properties::default(),

@@ -1,0 +1,11 @@
+//! The operator's commands over the real stack, as a process: what they print, and their exit codes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+mod broken;
+mod config;
+mod denied;
+mod init;
+mod newcomer;
+mod send;
+mod support;
