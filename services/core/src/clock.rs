@@ -28,44 +28,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Another clock, shifted by a time that only grows: for tests that let days pass in a moment.
-#[derive(Debug)]
-pub struct ShiftedClock<C> {
-    inner: C,
-    shift_ms: AtomicI64,
-}
-
-impl<C: Clock> ShiftedClock<C> {
-    /// Shows what `inner` shows until it is advanced.
-    #[must_use]
-    pub const fn new(inner: C) -> Self {
-        Self {
-            inner,
-            shift_ms: AtomicI64::new(0),
-        }
-    }
-
-    /// Moves it ahead, for good; answers with the whole shift.
-    pub fn advance(&self, by: std::time::Duration) -> i64 {
-        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.shift_ms
-            .fetch_add(ms, Ordering::SeqCst)
-            .saturating_add(ms)
-    }
-
-    /// How far ahead of `inner` it is, in ms.
-    #[must_use]
-    pub fn shift_ms(&self) -> i64 {
-        self.shift_ms.load(Ordering::SeqCst)
-    }
-}
-
-impl<C: Clock> Clock for ShiftedClock<C> {
-    fn now_ms(&self) -> EpochMs {
-        self.inner.now_ms().saturating_add(self.shift_ms())
-    }
-}
-
 /// A clock that stands still until it is moved: for tests and simulation.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

@@ -23,6 +23,8 @@ fn the_snippets_of_the_readme_are_cut_from_the_examples() {
     let (filled, count) = snippets::filled_in(&repo::read("README.md"));
     assert!(count >= 10, "{count} snippets: five languages, two each");
     repo::same_or_bless("README.md", &filled);
+    let (filled, _) = snippets::filled_in(&repo::read("docs/testing.md"));
+    repo::same_or_bless("docs/testing.md", &filled);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! For the demo, and for teams that test what happens days later (`delayq embedded`). Nothing survives the process.
 
+mod clock;
 mod clock_http;
 mod cluster;
 mod source;
@@ -10,20 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use delayq_core::clock::{Clock, ShiftedClock, SystemClock};
+use delayq_core::clock::Clock;
 use delayq_core::ports::{ShardState, TickQueue};
 use delayq_embedded::{
     MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState, MemoryTickQueue,
 };
 
+pub use clock::TestClock;
 pub use clock_http::routes as clock_routes;
 pub use cluster::EmbeddedKafka;
 
 use crate::app::Backends;
 
-/// The clock of the embedded mode: the machine's, and what it was advanced by.
-pub type TestClock = ShiftedClock<SystemClock>;
-
+/// Ticks after a move of the clock, and the time between two.
+const TICKS: u32 = 50;
+const TICK_EVERY: Duration = Duration::from_millis(20);
+/// Longer than the millisecond in which records count as produced before a move.
+const MOVED: Duration = Duration::from_millis(3);
 /// Partitions of a topic that is made at the start.
 pub const PARTITIONS: i32 = 3;
 /// How soon who waits for a due time notices that the clock was advanced.
@@ -42,7 +46,7 @@ pub struct EmbeddedTiers {
 
 impl Default for EmbeddedTiers {
     fn default() -> Self {
-        let clock = Arc::new(TestClock::new(SystemClock));
+        let clock = Arc::new(TestClock::default());
         let port: Arc<dyn Clock> = clock.clone();
         Self {
             queue: Arc::new(MemoryDelayQueue::new(port.clone())),
@@ -72,6 +76,16 @@ impl EmbeddedTiers {
         }
     }
 
+    /// Tells the scheduler to look at every shard, before its next tick.
+    async fn tick(&self) -> anyhow::Result<()> {
+        let now_ms = self.clock.now_ms();
+        for row in self.shards.list().await.context("the shards")? {
+            let ticked = self.ticks.send(row.shard, now_ms).await;
+            ticked.context("a tick of the scheduler")?;
+        }
+        Ok(())
+    }
+
     /// What time it is here.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
@@ -85,12 +99,22 @@ impl EmbeddedTiers {
     pub async fn advance(&self, by: Duration) -> anyhow::Result<()> {
         self.clock.advance(by);
         self.queue.advance(by);
-        // The scheduler need not wait for its next tick.
-        let now_ms = self.clock.now_ms();
-        for row in self.shards.list().await.context("the shards")? {
-            let ticked = self.ticks.send(row.shard, now_ms).await;
-            ticked.context("a tick of the scheduler")?;
-        }
+        self.tick().await?;
+        // What the router holds just now reaches its shard, or makes it, a little later.
+        let tiers = self.clone();
+        tokio::spawn(async move {
+            for _ in 0..TICKS {
+                tokio::time::sleep(TICK_EVERY).await;
+                if let Err(error) = tiers.tick().await {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the scheduler was not told that the clock was moved"
+                    );
+                }
+            }
+        });
+        // A record that is produced once this has answered belongs to the new time.
+        tokio::time::sleep(MOVED).await;
         Ok(())
     }
 }

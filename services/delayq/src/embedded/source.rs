@@ -29,9 +29,8 @@ impl RecordSource for Shifted {
     async fn next(&mut self) -> Option<SourceEvent> {
         let mut event = self.inner.next().await;
         if let Some(SourceEvent::Records(records)) = &mut event {
-            let shift_ms = self.clock.shift_ms();
             for record in records {
-                record.timestamp_ms = record.timestamp_ms.map(|at| at.saturating_add(shift_ms));
+                record.timestamp_ms = record.timestamp_ms.map(|at| self.clock.at(at));
             }
         }
         event

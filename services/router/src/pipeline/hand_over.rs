@@ -109,6 +109,8 @@ impl Router {
     pub(super) fn next_wake(&self, stop_by: Option<Instant>) -> Instant {
         let now = Instant::now();
         let now_ms = self.clock.now_ms();
+        // A clock that jumps makes groups due that are not waited for.
+        let latest = HEARTBEAT.min(self.settings.publish.clock_check);
         let packs = [
             self.short.next_deadline_ms(),
             self.long_groups.next_deadline_ms(),
@@ -120,7 +122,7 @@ impl Router {
         packs
             .chain(revokes)
             .chain(stop_by)
-            .fold(now + HEARTBEAT, Instant::min)
+            .fold(now + latest, Instant::min)
     }
 }
 
