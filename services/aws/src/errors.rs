@@ -95,7 +95,9 @@ impl CallSite<'_> {
         match credentials {
             Some(CredentialsError::ProviderTimedOut(_)) => self.error(
                 ErrorClass::Transient,
-                format_args!("the source of credentials does not answer: {cause}"),
+                format_args!(
+                    "the source of credentials does not answer: {cause}; check the task or instance role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                ),
             ),
             Some(_) => self.error(
                 ErrorClass::Misconfigured,

@@ -52,7 +52,7 @@ pub struct SendArgs {
     /// The delay topic. Default: the first of topics.delay.
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
-    /// The value. Without --value and --file it is read from standard input.
+    /// The value. Without --value and --file it is read from standard input, as it is.
     #[arg(
         long,
         value_name = "TEXT",
@@ -205,7 +205,7 @@ fn describe(
             offset: sent.map_or(0, |sent| sent.offset),
         },
         leader_epoch: None,
-        timestamp_ms: sent.map_or(Some(now_ms), |sent| sent.timestamp_ms),
+        timestamp_ms: Some(sent.and_then(|sent| sent.timestamp_ms).unwrap_or(now_ms)),
         record: record.clone(),
         malformed: None,
     };

@@ -19,6 +19,10 @@ use crate::settings::KafkaSettings;
 /// How long one administrative request may take, unless said otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a change may take to be seen, and how often to look.
+const CHANGE_SEEN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// A topic as it should be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
@@ -169,7 +173,43 @@ impl KafkaAdmin {
                 errors::admin_code(OPERATION, code, &format!("{}: {code}", topic.name))
             })?;
         }
-        Ok(())
+        self.until_changed(topic, changes).await
+    }
+
+    /// The client drops the error of a single topic: only the topic itself says whether the change was taken. The broker
+    /// that is asked may hear of it a little later than the one that took it.
+    async fn until_changed(
+        &self,
+        topic: &TopicDescription,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<(), PortError> {
+        let taken = async {
+            loop {
+                let now = self.describe(&topic.name).await?;
+                let has = |(name, value): (&String, &String)| {
+                    now.as_ref()
+                        .is_some_and(|now| now.config.get(name) == Some(value))
+                };
+                if changes.iter().all(has) {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(CHANGE_SEEN, taken)
+            .await
+            .unwrap_or_else(|_| {
+                let names: Vec<_> = changes.keys().map(String::as_str).collect();
+                Err(PortError::new(
+                    ErrorClass::Misconfigured,
+                    "kafka AlterConfigs",
+                    format!(
+                        "{}: the broker did not set {}; grant ALTER_CONFIGS on the topic to the user that delayq connects as (kafka.properties), or set it yourself",
+                        topic.name,
+                        names.join(", ")
+                    ),
+                ))
+            })
     }
 
     /// The limit of a request as a whole.

@@ -93,6 +93,12 @@ impl KafkaAdmin {
                 topic.config.insert(entry.name, value);
             }
         }
+        if topic.config.is_empty() {
+            // The client drops the error of a single topic, and no topic is without settings.
+            let denied = RDKafkaErrorCode::TopicAuthorizationFailed;
+            let detail = format!("{name}: the broker does not tell its settings");
+            return Err(errors::admin_code(OPERATION, denied, &detail));
+        }
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! One record written by hand, and where it went: for the command `send`. Services publish through `KafkaSink`.
 
 use delayq_core::error::{ErrorClass, PortError};
+use delayq_core::headers::DELIVER_AT_MIN_MS;
 use delayq_core::record::Record;
 use rdkafka::Timestamp;
 use rdkafka::config::FromClientConfigAndContext;
@@ -19,7 +20,8 @@ pub struct Sent {
     pub partition: i32,
     /// Offset.
     pub offset: i64,
-    /// The record's timestamp in ms: the broker's where the topic uses `LogAppendTime`, else this machine's.
+    /// The record's timestamp in ms: the broker's where the topic uses `LogAppendTime`, else this machine's. `None` where
+    /// the broker does not tell.
     pub timestamp_ms: Option<i64>,
 }
 
@@ -59,7 +61,10 @@ pub async fn send_one(
             offset: delivery.offset,
             timestamp_ms: match delivery.timestamp {
                 Timestamp::NotAvailable => None,
-                Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
+                Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => {
+                    // librdkafka's mock broker answers 1234, whatever the record has.
+                    Some(ms).filter(|ms| *ms >= DELIVER_AT_MIN_MS)
+                }
             },
         }),
         Err((error, _)) if heard::is_silence(&error) => Err(match heard.reason() {

@@ -133,9 +133,8 @@ impl Deployment {
         let (stop, health) = (CancellationToken::new(), Health::new());
         let (config, roles) = (self.config.clone(), roles.to_vec());
         let (token, seen) = (stop.clone(), health.clone());
-        let task = tokio::spawn(async move {
-            app::run_on(&config, &roles, backends, seen, token).await
-        });
+        let task =
+            tokio::spawn(async move { app::run_on(&config, &roles, backends, seen, token).await });
         Replica { stop, health, task }
     }
 }

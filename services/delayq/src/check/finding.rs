@@ -50,7 +50,8 @@ impl Finding {
     fn new(level: Level, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             level,
-            what: what.into(),
+            // Some of what AWS and the system say has line breaks; a finding is a line.
+            what: what.into().replace('\n', " "),
             remedy: remedy.into(),
         }
     }

@@ -92,7 +92,7 @@ async fn check_queues(clients: &Clients, names: &Names, config: &Config) -> Vec<
             Err(error) => failures.push((name, error)),
         }
     }
-    let endpoint = format!("SQS at {}", clients.sqs_endpoint);
+    let endpoint = shown("SQS", &clients.sqs_endpoint);
     findings.extend(together(&endpoint, "queue", "aws.sqs_endpoint", failures));
     findings
 }
@@ -166,7 +166,7 @@ async fn check_tables(clients: &Clients, names: &Names) -> Vec<Finding> {
             Err(error) => failures.push((name, error)),
         }
     }
-    let endpoint = format!("DynamoDB at {}", clients.dynamodb_endpoint);
+    let endpoint = shown("DynamoDB", &clients.dynamodb_endpoint);
     let setting = "aws.dynamodb_endpoint";
     findings.extend(together(&endpoint, "table", setting, failures));
     findings
@@ -208,6 +208,15 @@ fn missing(kind: &str, name: &str) -> Finding {
     )
 }
 
+/// `SQS at http://…`, or `SQS in eu-central-1` as the adapter says it.
+fn shown(service: &str, endpoint: &str) -> String {
+    if endpoint.starts_with(service) {
+        endpoint.to_owned()
+    } else {
+        format!("{service} at {endpoint}")
+    }
+}
+
 /// One finding for what has failed in the same way for many.
 fn together(
     endpoint: &str,
@@ -215,7 +224,7 @@ fn together(
     setting: &str,
     failures: Vec<(String, PortError)>,
 ) -> Vec<Finding> {
-    let otherwise = format!("check {setting}, that it runs, and the network");
+    let otherwise = format!("check {setting}, aws.region and the network");
     let mut groups: Vec<((String, String), Vec<String>)> = Vec::new();
     for (name, mut error) in failures {
         if let Some(rest) = error.detail.strip_prefix(&format!("{kind} {name}: ")) {

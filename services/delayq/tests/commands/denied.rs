@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use delayq_stack::{Component, Endpoints, Stack, StackOptions};
 use tokio::process::Command;
 
-use crate::support::{Installation, endpoints};
+use crate::support::{Installation, create_topic_on, endpoints};
 
 /// Answers as AWS does to whoever may do nothing; gives its address.
 async fn forbidding() -> String {
@@ -45,19 +45,20 @@ async fn by_aws() {
     assert!(init.err.contains("allow sqs:GetQueueUrl"), "{init:#?}");
 }
 
-/// Forbids everybody an operation on a topic, with Kafka's own tool.
-async fn forbid(stack: &Stack, operation: &str, topic: &str) {
+/// Allows everybody these operations on a topic and no other, with Kafka's own tool.
+async fn allow_only(stack: &Stack, topic: &str, operations: &[&str]) {
     let classpath = stack.tools_classpath().await.expect("the tools");
-    let output = Command::new("java")
+    let mut command = Command::new("java");
+    command
         .arg("-cp")
         .arg(classpath)
         .arg("org.apache.kafka.tools.AclCommand")
         .args(["--bootstrap-server", &stack.endpoints().kafka, "--add"])
-        .args(["--deny-principal", "User:*", "--operation", operation])
-        .args(["--topic", topic])
-        .output()
-        .await
-        .expect("java runs");
+        .args(["--allow-principal", "User:*", "--topic", topic]);
+    for operation in operations {
+        command.args(["--operation", operation]);
+    }
+    let output = command.output().await.expect("java runs");
     assert!(output.status.success(), "{output:?}");
 }
 
@@ -81,12 +82,15 @@ async fn by_kafka() {
         kafka: stack.endpoints().kafka.clone(),
         ..shared.clone()
     });
+    let delay = own.delay_topic();
+    let stamped = [("message.timestamp.type", "CreateTime")];
+    create_topic_on(&stack.endpoints().kafka, &delay, &stamped).await;
     own.init().await;
-    let (delay, dead) = (own.delay_topic(), format!("{}.dead", own.prefix));
+    let dead = format!("{}.dead", own.prefix);
     let output = format!("{}.high", own.target());
-    forbid(&stack, "Write", &delay).await;
-    forbid(&stack, "DescribeConfigs", &dead).await;
-    forbid(&stack, "Describe", &output).await;
+    allow_only(&stack, &delay, &["Describe", "DescribeConfigs"]).await;
+    allow_only(&stack, &dead, &["Describe"]).await;
+    allow_only(&stack, &output, &["DescribeConfigs"]).await;
 
     let check = own.check().await;
     assert_eq!(check.code, Some(1), "{check:#?}");
@@ -104,4 +108,10 @@ async fn by_kafka() {
         .await;
     assert_eq!(send.code, Some(1), "{send:#?}");
     assert!(send.err.contains("grant WRITE"), "{send:#?}");
+
+    let fix = own.run(&["init", "--fix"]).await;
+    assert_eq!(fix.code, Some(1), "{fix:#?}");
+    for part in [&*delay, "message.timestamp.type", "grant ALTER_CONFIGS"] {
+        assert!(fix.err.contains(part), "{fix:#?}");
+    }
 }

@@ -104,20 +104,27 @@ async fn a_wrong_address_is_told_apart_from_a_dead_one() {
     assert!(!line.contains("hunter2"), "{line}");
 }
 
-/// Without TLS there is no way to AWS itself; with it, an empty chain of credentials is another text.
+/// `check` with AWS's own endpoints and nobody's credentials.
+async fn check_aws_itself() -> Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = program();
+    command
+        .current_dir(folder.path())
+        .args(["check", "--set", "topics.allow=orders"])
+        .args(["--set", "http.listen=127.0.0.1:0"])
+        .arg(format!(
+            "--set=kafka.bootstrap_servers={}",
+            endpoints().await.kafka
+        ))
+        .env("HOME", folder.path())
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    finish(command, b"").await
+}
+
 #[cfg(not(feature = "tls"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_without_tls_says_so_before_aws_is_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut command = program();
-    command.args(["check", "--set", "topics.allow=orders"]);
-    command.args(["--set", "http.listen=127.0.0.1:0"]);
-    command.args([
-        "--set",
-        &format!("kafka.bootstrap_servers={}", endpoints().await.kafka),
-    ]);
-    command.current_dir(folder.path());
-    let check = finish(command, b"").await;
+    let check = check_aws_itself().await;
     assert_eq!(check.code, Some(1), "{check:#?}");
     for service in ["SQS", "DynamoDB"] {
         check.line(&[
@@ -125,6 +132,21 @@ async fn a_build_without_tls_says_so_before_aws_is_asked() {
             "no TLS",
             service,
             "-> build with --features tls",
+        ]);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_credentials_are_told_with_where_to_put_them() {
+    let check = check_aws_itself().await;
+    assert_eq!(check.code, Some(1), "{check:#?}");
+    for service in ["SQS in eu-central-1: ", "DynamoDB in eu-central-1: "] {
+        let problem = format!("problem: {service}");
+        check.line(&[
+            &problem,
+            "no usable credentials",
+            "-> set AWS_ACCESS_KEY_ID",
         ]);
     }
 }

@@ -163,8 +163,12 @@ pub(crate) async fn finish(mut command: Command, stdin: &[u8]) -> Ran {
 }
 
 pub(crate) async fn admin() -> KafkaAdmin {
+    admin_of(&endpoints().await.kafka)
+}
+
+fn admin_of(bootstrap_servers: &str) -> KafkaAdmin {
     KafkaAdmin::new(&KafkaSettings {
-        bootstrap_servers: endpoints().await.kafka.clone(),
+        bootstrap_servers: bootstrap_servers.to_owned(),
         ..KafkaSettings::default()
     })
     .expect("an admin client")
@@ -172,6 +176,11 @@ pub(crate) async fn admin() -> KafkaAdmin {
 
 /// Creates a topic with these settings.
 pub(crate) async fn create_topic(name: &str, settings: &[(&str, &str)]) {
+    create_topic_on(&endpoints().await.kafka, name, settings).await;
+}
+
+/// As [`create_topic`], on another broker.
+pub(crate) async fn create_topic_on(servers: &str, name: &str, settings: &[(&str, &str)]) {
     let spec = TopicSpec {
         name: name.to_owned(),
         partitions: 1,
@@ -181,7 +190,10 @@ pub(crate) async fn create_topic(name: &str, settings: &[(&str, &str)]) {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
     };
-    let created = admin().await.ensure_topics(&[spec]).await.expect("created");
+    let created = admin_of(servers)
+        .ensure_topics(&[spec])
+        .await
+        .expect("created");
     assert_eq!(created, [Ok(TopicCreation::Created)]);
 }
 
