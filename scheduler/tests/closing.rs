@@ -170,6 +170,7 @@ impl Bench {
         shards.create_if_absent(row).await.expect("a row");
         let settings = QueueSettings {
             message_bytes: 262_144,
+            memory_bytes: 4 << 20,
             zstd_level: 1,
             early_ms: 1_500,
             retry_first: Duration::from_millis(10),

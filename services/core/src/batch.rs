@@ -1,15 +1,18 @@
 //! The record batch: the one unit for both tiers. Many records, packed, checked, compressed.
 //!
-//! Bytes, version 1 (all numbers little-endian):
+//! Bytes, versions 1 and 2 (all numbers little-endian):
 //!
 //! | at | size | what |
 //! | --- | --- | --- |
 //! | 0 | 2 | magic `DQ` |
-//! | 2 | 1 | format version |
+//! | 2 | 1 | format version: 2 if a record is a reference to the payload store, else 1 |
 //! | 3 | 1 | compression: 0 none, 1 zstd |
 //! | 4 | 4 | length of the payload before compression |
 //! | 8 | 4 | CRC-32C of bytes 0–7 and the compressed payload |
 //! | 12 | | payload: protobuf `Batch`, compressed |
+//!
+//! A reader that knows only version 1 would take a reference for an empty record: hence a version of its own, which such a
+//! reader refuses, loudly.
 //!
 //! SQS carries it as base64 text, DynamoDB as a binary attribute. Neither checks bodies, hence the checksum.
 
@@ -26,7 +29,10 @@ use crate::priority::Priority;
 use crate::record::{Header, Path, Record, Scheduled, Source, TopicPartition};
 
 const MAGIC: [u8; 2] = *b"DQ";
+/// Every record is here whole.
 const VERSION: u8 = 1;
+/// Some records are references.
+const VERSION_REFERENCES: u8 = 2;
 const HEAD_BYTES: usize = 12;
 
 /// Largest payload before compression that is written or read: a bound on memory, and on decompression bombs.
@@ -43,7 +49,7 @@ pub enum BatchFault {
     NotABatch,
     /// Written by a later version.
     #[error(
-        "batch format version {0}; this build reads version {VERSION}: upgrade the readers before the writers"
+        "batch format version {0}; this build reads versions up to {VERSION_REFERENCES}: upgrade the readers before the writers"
     )]
     FutureVersion(u8),
     /// The checksum differs.
@@ -74,8 +80,17 @@ impl BatchFault {
 
 /// Packs records. Fails only above [`RAW_MAX_BYTES`].
 pub fn encode(records: &[Scheduled], zstd_level: i32) -> Result<Bytes, BatchFault> {
+    encode_up_to(RAW_MAX_BYTES, records, zstd_level)
+}
+
+/// As [`encode`], with another limit.
+pub(crate) fn encode_up_to(
+    raw_max_bytes: usize,
+    records: &[Scheduled],
+    zstd_level: i32,
+) -> Result<Bytes, BatchFault> {
     let plain = wire::Batch::pack(records).encode_to_vec();
-    if plain.len() > RAW_MAX_BYTES {
+    if plain.len() > raw_max_bytes {
         return Err(BatchFault::TooLarge(plain.len() as u64));
     }
     let packed =
@@ -89,7 +104,12 @@ pub fn encode(records: &[Scheduled], zstd_level: i32) -> Result<Bytes, BatchFaul
         u32::try_from(plain.len()).map_err(|_| BatchFault::TooLarge(plain.len() as u64))?;
     let mut out = Vec::with_capacity(HEAD_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[VERSION, codec]);
+    let version = if records.iter().any(|r| r.payload.is_some()) {
+        VERSION_REFERENCES
+    } else {
+        VERSION
+    };
+    out.extend_from_slice(&[version, codec]);
     out.extend_from_slice(&raw_bytes.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&out), payload);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -99,6 +119,14 @@ pub fn encode(records: &[Scheduled], zstd_level: i32) -> Result<Bytes, BatchFaul
 
 /// Unpacks. Never allocates more than [`RAW_MAX_BYTES`] for the payload.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Scheduled>, BatchFault> {
+    decode_up_to(RAW_MAX_BYTES, bytes)
+}
+
+/// As [`decode`], with another limit.
+pub(crate) fn decode_up_to(
+    raw_max_bytes: usize,
+    bytes: &[u8],
+) -> Result<Vec<Scheduled>, BatchFault> {
     let (head, payload) = bytes
         .split_first_chunk::<HEAD_BYTES>()
         .ok_or(BatchFault::NotABatch)?;
@@ -106,7 +134,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Scheduled>, BatchFault> {
     if [m0, m1] != MAGIC {
         return Err(BatchFault::NotABatch);
     }
-    if version != VERSION {
+    if !(VERSION..=VERSION_REFERENCES).contains(&version) {
         return Err(BatchFault::FutureVersion(version));
     }
     let checked = [m0, m1, version, codec, l0, l1, l2, l3];
@@ -116,7 +144,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Scheduled>, BatchFault> {
         return Err(BatchFault::Checksum);
     }
     let raw_bytes = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if raw_bytes > RAW_MAX_BYTES {
+    if raw_bytes > raw_max_bytes {
         return Err(BatchFault::TooLarge(raw_bytes as u64));
     }
     let plain = match codec {
@@ -375,6 +403,19 @@ mod tests {
         vec![first, second, third]
     }
 
+    /// A record that stayed, and a reference on a limited route.
+    fn golden_references() -> Vec<Scheduled> {
+        let mut reference = scheduled(1_700_000_000_126);
+        reference.record = Record::default();
+        reference.payload = Some(PayloadRef {
+            id: "orders.delay/2/126-0badcafe".into(),
+            chunks: 3,
+            record_bytes: 900_000,
+        });
+        reference.limit = Some("webhooks".into());
+        vec![scheduled(1_700_000_000_123), reference]
+    }
+
     #[test]
     fn todays_bytes_are_read_for_ever() {
         assert_eq!(
@@ -384,6 +425,10 @@ mod tests {
         assert_eq!(
             decode(include_bytes!("../golden/batch_v1_plain.bin")).as_deref(),
             Ok(&golden()[1..2])
+        );
+        assert_eq!(
+            decode(include_bytes!("../golden/batch_v2_references.bin")).as_deref(),
+            Ok(golden_references().as_slice())
         );
     }
 
@@ -400,6 +445,11 @@ mod tests {
         std::fs::write(
             format!("{dir}/batch_v1_plain.bin"),
             encode(&golden()[1..2], 3).unwrap(),
+        )
+        .unwrap();
+        std::fs::write(
+            format!("{dir}/batch_v2_references.bin"),
+            encode(&golden_references(), 3).unwrap(),
         )
         .unwrap();
         let finished = crate::offsets::FinishedMap::from_ranges(vec![
@@ -456,7 +506,9 @@ mod tests {
         });
         let read = decode(&encode(std::slice::from_ref(&record), 1).unwrap()).unwrap();
         record.record = Record::default();
-        assert_eq!(read, [record]);
+        assert_eq!(read, [record.clone()]);
+        assert_eq!(encode(&[record], 1).unwrap()[2], VERSION_REFERENCES);
+        assert_eq!(encode(&golden(), 1).unwrap()[2], VERSION);
         assert!(read[0].memory_bytes() > 900_000, "counted as it will be");
     }
 

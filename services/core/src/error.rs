@@ -29,6 +29,8 @@ pub struct PortError {
     pub detail: String,
     /// How long the other side asked us to wait.
     pub retry_after: Option<Duration>,
+    /// What was sent is too large for the other side: the same in smaller pieces, or elsewhere, may do.
+    pub too_large: bool,
 }
 
 impl PortError {
@@ -39,6 +41,16 @@ impl PortError {
             operation,
             detail: detail.into(),
             retry_after: None,
+            too_large: false,
+        }
+    }
+
+    /// The same, for what is too large.
+    #[must_use]
+    pub fn for_size(self) -> Self {
+        Self {
+            too_large: true,
+            ..self
         }
     }
 

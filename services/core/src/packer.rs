@@ -151,6 +151,8 @@ pub struct SizeLimits {
     pub wanted_bytes: usize,
     /// What a single record may take.
     pub largest_bytes: usize,
+    /// What several records may take in memory together, unpacked and with what they refer to.
+    pub memory_bytes: usize,
     /// zstd level.
     pub zstd_level: i32,
 }
@@ -179,10 +181,11 @@ pub fn encode_within<T>(
         let (records, tickets): (Vec<_>, Vec<_>) = items.into_iter().unzip();
         let encoded = batch::encode(&records, limits.zstd_level);
         items = records.into_iter().zip(tickets).collect();
-        let limit = if items.len() == 1 {
-            limits.largest_bytes
-        } else {
-            limits.wanted_bytes
+        let memory_bytes: usize = items.iter().map(|(r, _)| r.memory_bytes()).sum();
+        let limit = match items.len() {
+            1 => limits.largest_bytes,
+            _ if memory_bytes > limits.memory_bytes => 0,
+            _ => limits.wanted_bytes,
         };
         match encoded {
             Ok(bytes) if bytes.len() <= limit => done.push(EncodedBatch { bytes, items }),
@@ -227,6 +230,7 @@ mod tests {
         let limits = SizeLimits {
             wanted_bytes: 500,
             largest_bytes: 2000,
+            memory_bytes: usize::MAX,
             zstd_level: 1,
         };
         let (done, too_large) = encode_within(
@@ -235,6 +239,29 @@ mod tests {
         );
         assert_eq!(too_large.iter().map(|i| i.1).collect::<Vec<_>>(), [2]);
         assert_eq!(done.iter().map(|b| b.items.len()).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn references_are_split_by_what_they_refer_to() {
+        let reference = |n: i64| {
+            let mut record = scheduled(n);
+            record.payload = Some(crate::payload::PayloadRef {
+                id: "p".into(),
+                chunks: 3,
+                record_bytes: 1_000_000,
+            });
+            (record, n)
+        };
+        let limits = SizeLimits {
+            wanted_bytes: 200_000,
+            largest_bytes: 200_000,
+            memory_bytes: 4_000_000,
+            zstd_level: 1,
+        };
+        let (done, too_large) = encode_within((0..40).map(reference).collect(), limits);
+        assert!(too_large.is_empty());
+        assert!(done.iter().all(|batch| batch.items.len() <= 3));
+        assert_eq!(done.iter().map(|b| b.items.len()).sum::<usize>(), 40);
     }
 
     proptest! {
@@ -274,7 +301,7 @@ mod tests {
                 r.record.value = Some((0..*size).map(|b| ((b * 2_654_435_761usize) >> 7) as u8).collect());
                 (r, i)
             }).collect();
-            let limits = SizeLimits { wanted_bytes: wanted, largest_bytes: 5000, zstd_level: 1 };
+            let limits = SizeLimits { wanted_bytes: wanted, largest_bytes: 5000, memory_bytes: usize::MAX, zstd_level: 1 };
             let (done, too_large) = encode_within(items, limits);
             prop_assert!(too_large.is_empty());
             for batch in &done { prop_assert!(batch.bytes.len() <= wanted || batch.items.len() == 1); }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::{self, BatchFault};
+use crate::batch::{self, BatchFault, decode_up_to, encode_up_to};
 use crate::record::{Record, Scheduled};
 
 /// Largest chunk, in bytes: a DynamoDB item takes 400 KB, names and keys included.
@@ -63,7 +63,7 @@ impl PayloadFault {
 /// The chunks of a record, and the reference to them.
 ///
 /// # Errors
-/// A record over [`batch::RAW_MAX_BYTES`].
+/// A record over 4 GiB: what a batch holds at most is no limit here, since each payload is one record.
 pub fn to_chunks(
     record: &Scheduled,
     zstd_level: i32,
@@ -72,7 +72,7 @@ pub fn to_chunks(
         payload: None,
         ..record.clone()
     };
-    let bytes = batch::encode(std::slice::from_ref(&whole), zstd_level)?;
+    let bytes = encode_up_to(u32::MAX as usize, std::slice::from_ref(&whole), zstd_level)?;
     let id = format!("{}-{:08x}", record.source, crc32c::crc32c(&bytes));
     let chunks: Vec<Bytes> = (0..bytes.len())
         .step_by(CHUNK_MAX_BYTES)
@@ -115,7 +115,10 @@ pub fn from_chunks(
         id: id.clone(),
         fault,
     };
-    let mut records = batch::decode(&whole).map_err(|fault| damaged(fault.to_string()))?;
+    // Twice what it should be, and a margin: no more is unpacked of what somebody else may have put there.
+    let limit_bytes = (payload.record_bytes as usize).saturating_mul(2) + batch::RAW_MAX_BYTES;
+    let mut records =
+        decode_up_to(limit_bytes, &whole).map_err(|fault| damaged(fault.to_string()))?;
     match (records.pop(), records.is_empty()) {
         (Some(record), true) if record.source == of.source => Ok(record.record),
         (Some(record), true) => Err(damaged(format!(
@@ -150,6 +153,15 @@ mod tests {
         );
         let again = to_chunks(&record, 1).unwrap().0;
         assert_eq!(payload, again, "written again under the same name");
+    }
+
+    #[test]
+    fn a_record_larger_than_any_batch_is_kept_as_well() {
+        let mut record = large();
+        record.record.value = Some(vec![b'x'; 40 << 20].into());
+        let (payload, chunks) = to_chunks(&record, 1).unwrap();
+        let stored = chunks.into_iter().map(Some).collect();
+        assert!(from_chunks(&record, &payload, stored) == Ok(record.record));
     }
 
     #[test]

@@ -244,6 +244,7 @@ fn publish(config: &Config, service: &'static str, max_under_way: usize) -> Publ
 fn queue(config: &Config, concurrency: u32) -> QueueSettings {
     QueueSettings {
         message_bytes: config.packing.message_bytes.as_usize(),
+        memory_bytes: config.packing.batch_raw_bytes.as_usize(),
         zstd_level: config.packing.zstd_level,
         early_ms: ms(config.emitter.early),
         retry_first: config.router.retry_first,

@@ -35,7 +35,14 @@ fn assert_whole(summary: &Value) {
         let value = summary.pointer(path).and_then(Value::as_u64);
         value.unwrap_or_else(|| panic!("{path} is missing in {summary}"))
     };
-    for none in ["/lost", "/early", "/duplicates", "/misplaced"] {
+    for none in [
+        "/lost",
+        "/early",
+        "/duplicates",
+        "/misplaced",
+        "/altered",
+        "/not_taken",
+    ] {
         assert_eq!(count(none), 0, "{none}: {summary}");
     }
     assert_eq!(

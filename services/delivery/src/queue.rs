@@ -28,6 +28,8 @@ pub const SEND_RETRIES: &str = "delayq_queue_send_retries_total";
 pub struct QueueSettings {
     /// Where batches are split, as text, in bytes.
     pub message_bytes: usize,
+    /// What the records of a message may take in memory once it is opened, in bytes.
+    pub memory_bytes: usize,
     /// zstd level.
     pub zstd_level: i32,
     /// How long before the due time a message should be visible.
@@ -118,25 +120,40 @@ impl QueueSender {
             wanted_bytes: self.settings.message_bytes / 4 * 3,
             // Base64 takes four characters for three bytes.
             largest_bytes: QUEUE_MESSAGE_MAX_BYTES / 4 * 3,
+            memory_bytes: self.settings.memory_bytes,
             zstd_level: self.settings.zstd_level,
         };
-        let mut pending = Vec::new();
+        let (mut pending, mut large) = (Vec::new(), Vec::new());
         for group in groups {
             let (encoded, too_large) = encode_within(group, limits);
             pending.extend(encoded);
-            let references = self.references(too_large, &alive, &mut report).await;
-            let (encoded, too_large) = encode_within(references, limits);
-            pending.extend(encoded);
-            if !too_large.is_empty() {
-                let detail =
-                    format!("does not fit a queue message of {QUEUE_MESSAGE_MAX_BYTES} bytes");
-                report(Sent::Unsendable(refuse(
-                    too_large,
-                    "record-too-large",
-                    &detail,
-                )));
-            }
+            large.extend(too_large);
         }
+        self.send_batches(not_before_ms, priority, pending, &alive, &mut report)
+            .await;
+        if large.is_empty() {
+            return;
+        }
+        // After the others, which need not wait for the payload table.
+        let references = self.references(large, &alive, &mut report).await;
+        let (pending, too_large) = encode_within(references, limits);
+        self.send_batches(not_before_ms, priority, pending, &alive, &mut report)
+            .await;
+        if !too_large.is_empty() {
+            let detail = format!("does not fit a queue message of {QUEUE_MESSAGE_MAX_BYTES} bytes");
+            let refused = refuse(too_large, "record-too-large", &detail);
+            report(Sent::Unsendable(refused));
+        }
+    }
+
+    async fn send_batches<T: Send>(
+        &self,
+        not_before_ms: EpochMs,
+        priority: Priority,
+        mut pending: Vec<EncodedBatch<T>>,
+        alive: &(impl Fn(&T) -> bool + Send + Sync),
+        report: &mut (impl FnMut(Sent<T>) + Send),
+    ) {
         let mut backoff = Backoff::new(self.settings.retry_first, self.settings.retry_max);
         loop {
             let wanted =
@@ -151,7 +168,7 @@ impl QueueSender {
             if pending.is_empty() {
                 return;
             }
-            let tried = self.try_once(not_before_ms, priority, &mut pending, &mut report);
+            let tried = self.try_once(not_before_ms, priority, &mut pending, report);
             let Err(error) = tried.await else {
                 continue;
             };

@@ -187,7 +187,7 @@ impl Shared {
         })?;
         if bytes > RECORD_MAX_BYTES {
             let detail = format!("a record of {bytes} bytes is over the limit");
-            return Err(PortError::new(ErrorClass::Invalid, CALL, detail));
+            return Err(PortError::new(ErrorClass::Invalid, CALL, detail).for_size());
         }
         let timestamp_ms = timestamp_ms.unwrap_or_else(|| self.clock.now_ms());
         Ok(log.append(record, timestamp_ms, self.retain))

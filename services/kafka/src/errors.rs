@@ -52,7 +52,7 @@ pub(crate) fn delivery(code: RDKafkaErrorCode, topic: &str) -> PortError {
     let remedy = match code {
         C::MessageSizeTooLarge | C::InvalidMessageSize | C::MessageBatchTooLarge => {
             "the record with its added headers, or the batch it went in, exceeds the topic's max.message.bytes \
-             (or kafka.message_max_bytes)"
+             (or kafka.message_max)"
         }
         C::InvalidMessage => "the broker found the record corrupt",
         C::InvalidRecord => {
@@ -74,11 +74,17 @@ pub(crate) fn delivery(code: RDKafkaErrorCode, topic: &str) -> PortError {
             );
         }
     };
-    PortError::new(
+    let error = PortError::new(
         ErrorClass::Invalid,
         "kafka produce",
         format!("{topic}: {code}: {remedy}"),
-    )
+    );
+    match code {
+        C::MessageSizeTooLarge | C::InvalidMessageSize | C::MessageBatchTooLarge => {
+            error.for_size()
+        }
+        _ => error,
+    }
 }
 
 /// A failed commit of one partition.

@@ -101,10 +101,12 @@ impl LongWriter {
         items: Vec<(Scheduled, Ticket)>,
         report: impl Fn(Sent<Ticket>) + Send + Sync,
     ) {
-        let (mut pending, too_large) = encode_within(items, self.settings.limits);
+        let (batches, too_large) = encode_within(items, self.settings.limits);
+        self.write_batches(key, batches, &report).await;
+        // After the others, which need not wait for the payload table.
         let references = self.references(too_large, &report).await;
-        let (encoded, too_large) = encode_within(references, self.settings.limits);
-        pending.extend(encoded);
+        let (batches, too_large) = encode_within(references, self.settings.limits);
+        self.write_batches(key, batches, &report).await;
         if !too_large.is_empty() {
             let detail = format!(
                 "does not fit a stored batch of {} bytes",
@@ -115,6 +117,17 @@ impl LongWriter {
                 "record-too-large",
                 &detail,
             )));
+        }
+    }
+
+    async fn write_batches(
+        &self,
+        key: LongKey,
+        mut pending: Vec<EncodedBatch<Ticket>>,
+        report: &(impl Fn(Sent<Ticket>) + Send + Sync),
+    ) {
+        if pending.is_empty() {
+            return;
         }
         let mut written = Vec::new();
         // The row must exist before the first write: the scheduler never invents a watermark.
@@ -127,8 +140,9 @@ impl LongWriter {
             .collect();
         let mut backoff = self.backoff();
         while !stored.is_empty() {
+            // What is written must still be settled.
             if !any_alive(&pending) {
-                return;
+                break;
             }
             let turn = self.pacer.turn().await;
             let outcomes = self.store.put(stored.clone()).await;
@@ -193,7 +207,7 @@ impl LongWriter {
         &self,
         key: LongKey,
         written: Vec<EncodedBatch<Ticket>>,
-        report: impl Fn(Sent<Ticket>) + Send + Sync,
+        report: &(impl Fn(Sent<Ticket>) + Send + Sync),
     ) {
         let mut closing = false;
         let skew_ms = self.shards.clock_skew_ms();
@@ -249,7 +263,7 @@ impl LongWriter {
                 "bucket is closing: records sent to the queue as well"
             );
             self.sender
-                .send(priority, vec![group], Ticket::is_alive, &report)
+                .send(priority, vec![group], Ticket::is_alive, report)
                 .await;
         }
     }

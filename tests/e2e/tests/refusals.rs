@@ -19,12 +19,8 @@ use delayq_e2e::{Deployment, Producer, read_until, stack};
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_refusal_has_its_reason_and_blocks_nobody() {
     let kafka = &stack().await.endpoints().kafka;
-    let deployment = Deployment::new(&[
-        "kafka.message_max=200KiB",
-        "packing.message_bytes=64KiB",
-        "packing.store_batch_bytes=50000",
-    ])
-    .await;
+    let deployment =
+        Deployment::new(&["kafka.message_max=200KiB", "packing.message_bytes=64KiB"]).await;
     deployment.init(&["a"]).await;
     let target = deployment.target("a");
     let missing = deployment.target("nobody-made-this-topic");
@@ -130,7 +126,7 @@ async fn every_refusal_has_its_reason_and_blocks_nobody() {
             ..record(Some("k"), Some("poison"), &[])
         },
     ));
-    let large = |bytes: usize, delay: &str| {
+    let large = |bytes: usize| {
         let mut state = 7u32;
         let noise: Bytes = (0..bytes)
             .map(|_| {
@@ -140,16 +136,10 @@ async fn every_refusal_has_its_reason_and_blocks_nobody() {
             .collect();
         Record {
             value: Some(noise),
-            ..record(
-                None,
-                None,
-                &[("delay-target", &target), ("delay-ms", delay)],
-            )
+            ..record(None, None, &[("delay-target", &target), ("delay-ms", "1")])
         }
     };
-    records.push(("record-too-large", large(210 * 1024, "1")));
-    // Larger than the long tier's batch, small enough for the others.
-    records.push(("record-too-large", large(60_000, "20000")));
+    records.push(("record-too-large", large(210 * 1024)));
 
     let producer = Arc::new(Producer::new(kafka, &own));
     let replica = deployment.start(&Role::ALL);

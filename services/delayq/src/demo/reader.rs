@@ -61,15 +61,21 @@ fn seen(message: &BorrowedMessage<'_>, name: &str, broker_time: bool) -> Seen {
         Some(std::str::from_utf8(header.value?).ok()?.to_owned())
     };
     let number = |name: &str| header(name)?.parse().ok();
-    let at_ms = message.timestamp().to_millis().filter(|_| broker_time);
+    let read_ms = now_ms();
+    let stamped_ms = message.timestamp().to_millis();
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
     Seen {
         number: header(super::sample::NUMBER)
             .and_then(|text| text.strip_prefix(name)?.strip_prefix('/')?.parse().ok()),
         topic: message.topic().to_owned(),
-        key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+        key: text(message.key()),
+        value: text(message.payload()),
         path: header("delayed-path"),
         due_ms: number("delayed-due-ms"),
         error: header("delay-error"),
-        at_ms: at_ms.unwrap_or_else(now_ms),
+        at_ms: stamped_ms.filter(|_| broker_time).unwrap_or(read_ms),
+        // Reading takes time, in which a record that was early would come due.
+        produced_ms: stamped_ms.map_or(read_ms, |at| at.min(read_ms)),
     }
 }

@@ -77,23 +77,22 @@ impl Sampler {
             }
             while sends.try_join_next().is_some() {}
             let sample = self.next(number);
-            locked(&self.tally).sending(number, sample.sent);
+            locked(&self.tally).sending(number, sample.sent.clone());
             let (producer, topic, tally) = (
                 self.producer.clone(),
                 self.topic.clone(),
                 self.tally.clone(),
             );
             sends.spawn(async move {
-                let key = format!("sample-{number}");
-                let value = format!(r#"{{"sample":{number}}}"#);
+                let Sent { key, value, .. } = &sample.sent;
                 let mut headers = OwnedHeaders::new();
                 for (key, value) in &sample.headers {
                     let value = Some(value.as_str());
                     headers = headers.insert(Header { key, value });
                 }
                 let record = FutureRecord::to(&topic)
-                    .key(&key)
-                    .payload(&value)
+                    .key(key)
+                    .payload(value)
                     .headers(headers);
                 match producer.send(record, PRODUCE_WAIT).await {
                     Ok(_) => locked(&tally).accepted(),
@@ -151,6 +150,13 @@ impl Sampler {
         let path = path(due_ms, now_ms, &self.policy);
         Sample {
             sent: Sent {
+                topic: self
+                    .policy
+                    .output_template
+                    .replace("{target}", target)
+                    .replace("{priority}", priority.as_str()),
+                key: format!("sample-{number}"),
+                value: format!(r#"{{"sample":{number}}}"#),
                 priority,
                 path,
                 due_ms,

@@ -14,8 +14,12 @@ pub(super) fn now_ms() -> EpochMs {
 }
 
 /// A sample record on its way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Sent {
+    /// Where it must come out.
+    pub(super) topic: String,
+    pub(super) key: String,
+    pub(super) value: String,
     pub(super) priority: Priority,
     pub(super) path: Path,
     /// Not published before this, by the producer's own reckoning.
@@ -31,13 +35,17 @@ pub(super) struct Seen {
     pub(super) number: Option<u64>,
     pub(super) topic: String,
     pub(super) key: String,
+    pub(super) value: String,
     /// `delayed-path`.
     pub(super) path: Option<String>,
     /// `delayed-due-ms`.
     pub(super) due_ms: Option<EpochMs>,
     /// `delay-error`: it is a dead letter.
     pub(super) error: Option<String>,
+    /// When it was there to be read.
     pub(super) at_ms: EpochMs,
+    /// When it was produced, by its own timestamp.
+    pub(super) produced_ms: EpochMs,
 }
 
 /// All counts.
@@ -55,6 +63,8 @@ pub(super) struct Tally {
     early: u64,
     duplicates: u64,
     misplaced: u64,
+    altered: u64,
+    not_taken: u64,
     lateness_ms: Histogram<u64>,
     last_due_ms: EpochMs,
     own: u64,
@@ -77,6 +87,8 @@ impl Tally {
             early: 0,
             duplicates: 0,
             misplaced: 0,
+            altered: 0,
+            not_taken: 0,
             lateness_ms: Histogram::new(3)?,
             last_due_ms: 0,
             own: 0,
@@ -97,6 +109,7 @@ impl Tally {
 
     /// The broker does not have it.
     pub(super) fn not_accepted(&mut self, number: u64) {
+        self.not_taken += 1;
         self.sent.remove(&number);
         self.end(number);
     }
@@ -121,13 +134,13 @@ impl Tally {
             return;
         };
         self.end(number);
+        self.altered += u64::from(seen.key != sent.key || seen.value != sent.value);
         if let Some(error) = &seen.error {
             *self.dead_letters.entry(error.clone()).or_default() += 1;
             self.misplaced += u64::from(!sent.poison);
             return;
         }
-        let right_topic = seen.topic.ends_with(sent.priority.as_str());
-        self.misplaced += u64::from(sent.poison || !right_topic);
+        self.misplaced += u64::from(sent.poison || seen.topic != sent.topic);
         let path = match seen.path.as_deref() {
             Some("direct") => "direct",
             Some("short") => "short",
@@ -137,7 +150,7 @@ impl Tally {
         *self.published.entry((sent.priority, path)).or_default() += 1;
         let due_ms = seen.due_ms.unwrap_or(sent.due_ms);
         // Neither the header nor the producer may find it early.
-        self.early += u64::from(seen.at_ms < due_ms.max(sent.due_ms));
+        self.early += u64::from(seen.at_ms.min(seen.produced_ms) < due_ms.max(sent.due_ms));
         let late_ms = seen.at_ms.saturating_sub(due_ms).max(0).unsigned_abs();
         self.lateness_ms.saturating_record(late_ms);
     }
@@ -196,6 +209,8 @@ impl Tally {
             early: self.early,
             duplicates: self.duplicates,
             misplaced: self.misplaced,
+            altered: self.altered,
+            not_taken: self.not_taken,
             lateness_ms: Lateness {
                 p50: late(0.5),
                 p99: late(0.99),
@@ -246,12 +261,21 @@ pub(super) struct Summary {
     pub(super) duplicates: u64,
     /// In another topic than they belong to.
     pub(super) misplaced: u64,
+    /// With another key or value than was sent.
+    pub(super) altered: u64,
+    /// The delay topic did not take them.
+    pub(super) not_taken: u64,
     pub(super) lateness_ms: Lateness,
 }
 
 impl Summary {
     pub(super) const fn is_good(&self) -> bool {
-        self.lost == 0 && self.early == 0 && self.misplaced == 0
+        self.accepted > 0
+            && self.lost == 0
+            && self.early == 0
+            && self.misplaced == 0
+            && self.altered == 0
+            && self.not_taken == 0
     }
 }
 
@@ -261,6 +285,9 @@ mod tests {
 
     fn sent(due_ms: EpochMs, poison: bool) -> Sent {
         Sent {
+            topic: "orders.high".into(),
+            key: "k".into(),
+            value: "v".into(),
             priority: Priority::High,
             path: Path::Short,
             due_ms,
@@ -273,10 +300,12 @@ mod tests {
             number: Some(number),
             topic: "orders.high".into(),
             key: "k".into(),
+            value: "v".into(),
             path: Some("short".into()),
             due_ms: Some(1_000),
             error: None,
             at_ms,
+            produced_ms: at_ms,
         }
     }
 
@@ -307,6 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn another_target_and_another_value_are_found_and_so_is_a_broker_that_takes_nothing() {
+        let mut tally = Tally::new().unwrap();
+        tally.sending(0, sent(1_000, false));
+        assert!(!tally.summary().is_good(), "nothing accepted");
+        tally.accepted();
+        tally.seen(&Seen {
+            topic: "payments.high".into(),
+            value: String::new(),
+            ..seen(0, 1_003)
+        });
+        let summary = tally.summary();
+        assert_eq!((summary.misplaced, summary.altered), (1, 1));
+        assert!(!summary.is_good());
+    }
+
+    #[test]
     fn a_header_that_lies_about_the_due_time_is_found_by_the_producers_reckoning() {
         let mut tally = Tally::new().unwrap();
         tally.sending(0, sent(2_000, false));
@@ -317,6 +362,9 @@ mod tests {
     #[test]
     fn somebody_elses_records_are_shown_and_not_counted() {
         let mut tally = Tally::new().unwrap();
+        tally.sending(0, sent(1_000, false));
+        tally.accepted();
+        tally.seen(&seen(0, 1_003));
         tally.seen(&Seen {
             number: None,
             ..seen(0, 1_003)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use delayq_core::clock::Clock;
+use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::ports::{ShardState, TickQueue};
 use delayq_embedded::{
     MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState, MemoryTickQueue,
@@ -47,13 +47,14 @@ pub struct EmbeddedTiers {
 impl Default for EmbeddedTiers {
     fn default() -> Self {
         let clock = Arc::new(TestClock::default());
-        let port: Arc<dyn Clock> = clock.clone();
+        let machine: Arc<dyn Clock> = Arc::new(SystemClock);
         Self {
-            queue: Arc::new(MemoryDelayQueue::new(port.clone())),
+            queue: Arc::new(MemoryDelayQueue::new(clock.clone())),
             ticks: Arc::new(MemoryTickQueue::default()),
-            store: Arc::new(MemoryBatchStore::new(port.clone())),
+            // These forget by the machine's clock: a move of the other must not expire what is still to be delivered.
+            store: Arc::new(MemoryBatchStore::new(machine.clone())),
             shards: Arc::new(MemoryShardState::new()),
-            payloads: Arc::new(MemoryPayloadStore::new(port)),
+            payloads: Arc::new(MemoryPayloadStore::new(machine)),
             clock,
         }
     }

@@ -29,6 +29,13 @@ const DETAIL_MAX_BYTES: usize = 4096;
 /// Longest key that stays on a letter whose content is in the payload store, in bytes.
 const KEPT_KEY_MAX_BYTES: usize = 1024;
 
+fn reference_headers(payload: &PayloadRef) -> [Header; 2] {
+    [
+        Header::text(ERROR_PAYLOAD, &*payload.id),
+        Header::text(ERROR_PAYLOAD_CHUNKS, payload.chunks.to_string()),
+    ]
+}
+
 impl DeadLetter {
     /// A refused record of a delay topic, control headers included, so that it can be mended and sent again.
     #[must_use]
@@ -44,11 +51,24 @@ impl DeadLetter {
     /// A record that could not be published, with the headers it would have had.
     #[must_use]
     pub fn unpublishable(scheduled: &Scheduled, refusal: Refusal) -> Self {
+        let mut record = scheduled.to_output().record;
+        // Not loaded: the letter says where the content is, or was.
+        let reference = scheduled.payload.as_ref().filter(|_| {
+            let Record {
+                key,
+                value,
+                headers,
+            } = &scheduled.record;
+            key.is_none() && value.is_none() && headers.is_empty()
+        });
+        if let Some(payload) = reference {
+            record.headers.extend(reference_headers(payload));
+        }
         Self {
             source: Some(scheduled.source.clone()),
             refusal,
-            record: scheduled.to_output().record,
-            reference: false,
+            record,
+            reference: reference.is_some(),
         }
     }
 
@@ -70,7 +90,13 @@ impl DeadLetter {
     /// Whether it carries anything that a reference could stand for.
     #[must_use]
     pub fn has_payload(&self) -> bool {
-        !self.reference && (self.record.value.is_some() || !self.record.headers.is_empty())
+        let Record {
+            key,
+            value,
+            headers,
+        } = &self.record;
+        let large_key = key.as_ref().is_some_and(|k| k.len() > KEPT_KEY_MAX_BYTES);
+        !self.reference && (value.is_some() || !headers.is_empty() || large_key)
     }
 
     /// The record by which the payload store keeps it.
@@ -106,10 +132,7 @@ impl DeadLetter {
             record: Record {
                 key: key.filter(|key| key.len() <= KEPT_KEY_MAX_BYTES),
                 value: None,
-                headers: vec![
-                    Header::text(ERROR_PAYLOAD, &*payload.id),
-                    Header::text(ERROR_PAYLOAD_CHUNKS, payload.chunks.to_string()),
-                ],
+                headers: reference_headers(payload).into(),
             },
             reference: true,
         }

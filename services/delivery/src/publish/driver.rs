@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use delayq_core::clock::{Clock, EpochMs};
-use delayq_core::error::{ErrorClass, PortError, backoff};
+use delayq_core::error::{PortError, backoff};
 use delayq_core::ports::{Published, RecordSink};
 use delayq_core::record::Scheduled;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -289,7 +289,7 @@ impl<T: Send + 'static> Driver<T> {
             }
             Err(error) => error,
         };
-        if error.class == ErrorClass::Invalid
+        if error.too_large
             && let Some((job, letter)) = self.emission.take_refused_letter(id)
         {
             tracing::warn!(%error, "the dead-letter topic refuses a record; keeping it in the payload table");

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{Emitter, Undone};
 use crate::calls::{CallDone, delete, extended};
 use crate::held::{Held, MessageId, Ticket, priority_of};
+use crate::limits::HOLD_MAX_MS;
 use crate::metrics as names;
 
 /// Entries of a delete or heartbeat call.
@@ -62,14 +63,17 @@ impl Emitter {
 
     /// Sends records anew with the delay that is left, then counts them as done in their old message.
     pub(super) fn put_back(&mut self, records: Vec<Undone>, cause: &'static str) {
-        let mut groups: HashMap<QueueGroup, (EpochMs, Vec<_>)> = HashMap::new();
+        let mut groups: HashMap<(QueueGroup, i64), (EpochMs, Vec<_>)> = HashMap::new();
         for one in records {
             let first = (EpochMs::MAX, Vec::new());
-            let group = groups.entry(one.record.queue_group()).or_insert(first);
+            // A message comes back for the first of its records: no more travel in it than can then be given a turn.
+            let place = one.not_before_ms.div_euclid(HOLD_MAX_MS);
+            let key = (one.record.queue_group(), place);
+            let group = groups.entry(key).or_insert(first);
             group.0 = group.0.min(one.not_before_ms);
             group.1.push((one.record, one.ticket));
         }
-        for (QueueGroup { priority, .. }, (not_before_ms, group)) in groups {
+        for ((QueueGroup { priority, .. }, _), (not_before_ms, group)) in groups {
             metrics::counter!(names::PUT_BACK, "cause" => cause).increment(group.len() as u64);
             let (sender, reports) = (self.sender.clone(), self.reports.clone());
             self.put_backs.spawn(async move {

@@ -108,6 +108,7 @@ pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: Cancellat
         payloads,
         loads: JoinSet::new(),
         limits: Limits::new(&settings.rates, settings.reserve_bytes()),
+        stopping: false,
         settings,
         publisher,
         sender,
@@ -142,6 +143,7 @@ struct Emitter {
     /// Records on their way from the payload store.
     loads: JoinSet<(Undone, Loaded)>,
     limits: Limits,
+    stopping: bool,
 }
 
 impl Emitter {
@@ -180,7 +182,12 @@ impl Emitter {
                     Ok(CallDone::Nothing) => {}
                     Err(error) => tracing::error!(%error, "a call to the queue ended early"),
                 },
-                Some(_) = self.put_backs.join_next(), if !self.put_backs.is_empty() => {}
+                Some(done) = self.put_backs.join_next(), if !self.put_backs.is_empty() => {
+                    // A panicked task has lost track of its records: only a restart gives them back.
+                    if let Err(error) = done && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
                 Some(loaded) = self.loads.join_next(), if !self.loads.is_empty() => match loaded {
                     Ok((one, loaded)) => self.on_loaded(one, loaded),
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -194,6 +201,7 @@ impl Emitter {
                 }
                 () = stop.cancelled(), if stop_by.is_none() => {
                     tracing::info!(messages = self.held.len(), "emitter stops: what is due at once is published, the rest put back; receive calls under way are waited for");
+                    self.stopping = true;
                     stop_by = Some(Instant::now() + self.settings.stop_timeout);
                     self.put_back_later().await;
                 }

@@ -16,7 +16,7 @@ use super::Emitter;
 use crate::calls::lane_name;
 use crate::held::{Ticket, priority_of};
 use crate::intake::Received;
-use crate::limits::Turn;
+use crate::limits::{Asking, Turn};
 use crate::metrics as names;
 
 /// A record that something must still be done about.
@@ -180,7 +180,12 @@ impl Emitter {
             return true;
         };
         let bytes = one.record.memory_bytes();
-        match self.limits.turn(&route, one.record.due_ms, now_ms, bytes) {
+        let asking = Asking {
+            priority: one.record.priority,
+            due_ms: one.record.due_ms,
+            bytes,
+        };
+        match self.limits.turn(&route, asking, now_ms) {
             Turn::At(at_ms) => {
                 one.not_before_ms = at_ms;
                 one.ticket.limit = Some((route, bytes));
@@ -218,6 +223,10 @@ impl Emitter {
                 one.refusal = Some(Refusal::new(fault.code(), fault.to_string()));
             }
             Loaded::Abandoned => return self.done(&one.ticket, true),
+        }
+        let publish_until_ms = self.clock.now_ms() + self.settings.stop_publish_within_ms;
+        if self.stopping && one.refusal.is_none() && one.record.due_ms > publish_until_ms {
+            return self.put_back(vec![one], "stop");
         }
         self.hold(vec![one.into_job()]);
     }

@@ -89,6 +89,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         limits: SizeLimits {
             wanted_bytes: settings.store_batch_bytes,
             largest_bytes: settings.store_batch_bytes,
+            memory_bytes: settings.queue.memory_bytes,
             zstd_level: settings.queue.zstd_level,
         },
         concurrency: settings.store_concurrency,

@@ -126,6 +126,17 @@ impl HeadersConfig {
             ("headers.action", &effective.action),
             ("headers.message_type", &effective.message_type),
         ];
+        let reserved = ["delay-", "deliver-"];
+        if let Some(prefix) = reserved.iter().find(|p| self.message_type.starts_with(**p)) {
+            faults.add(
+                &["headers.message_type"],
+                format!(
+                    "\"{}\" starts with {prefix}: as no control header has that name, every record with it would be refused",
+                    self.message_type
+                ),
+                "choose a name outside delay-… and deliver-…",
+            );
+        }
         let optional = [
             ("headers.deliver_at_s", &effective.deliver_at_s),
             ("headers.target_key", &effective.target_key),
