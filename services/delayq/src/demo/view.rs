@@ -160,7 +160,7 @@ impl View {
         let late = &summary.lateness_ms;
         println!(
             "\naccepted     {}\npublished    {} ({}; {})\nrefused      {}, in the dead-letter topic with their reasons\n\
-             lost {}   early {}   duplicates {}   misplaced {}\nlate by      p50 {} ms, p99 {} ms, p99.9 {} ms, max {} ms",
+             lost {}   early {}   duplicates {}   misplaced {}   altered {}\nlate by      p50 {} ms, p99 {} ms, p99.9 {} ms, max {} ms",
             summary.accepted,
             published.total,
             counts(&published.by_priority),
@@ -170,6 +170,7 @@ impl View {
             summary.early,
             summary.duplicates,
             summary.misplaced,
+            summary.altered,
             late.p50,
             late.p99,
             late.p999,
