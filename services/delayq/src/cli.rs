@@ -162,9 +162,9 @@ impl ConfigArgs {
         };
         match self.load() {
             Err(errors) if unset(&errors) => {
-                let mut overrides = self.overrides.clone();
-                overrides.push("topics.allow=*".to_owned());
-                load(&Sources::from_process(self.config.clone(), overrides))
+                let mut sources = self.sources();
+                sources.set.push("topics.allow=*".to_owned());
+                load(&sources)
             }
             loaded => loaded,
         }

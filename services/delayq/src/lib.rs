@@ -10,5 +10,6 @@ pub mod health;
 pub mod init;
 pub mod role;
 pub mod send;
+mod sequence;
 pub mod settings;
 pub mod topology;

@@ -1,6 +1,5 @@
 //! From the configuration to the settings of each service and adapter.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +41,25 @@ fn ms(duration: Duration) -> i64 {
 fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+/// Times in which the long path takes seconds, in proportions that keep the promises: what is due in over 14 s goes to
+/// the long tier, in buckets of 2 s that are handed over 10 s ahead. For the demo and for tests.
+pub const COMPRESSED: [&str; 14] = [
+    "delays.direct=400ms",
+    "delays.short=14s",
+    "packing.max_wait=1s",
+    "long.bucket=2s",
+    "long.lead=10s",
+    "scheduler.tick=1s",
+    "scheduler.work_limit=2s",
+    "scheduler.lease=6s",
+    "aws.connect_timeout=1s",
+    "aws.call_timeout=3s",
+    "emitter.early=1s",
+    "emitter.wait=1s",
+    "emitter.visibility=30s",
+    "router.commit_interval=200ms",
+];
 
 /// The cluster.
 #[must_use]
@@ -162,28 +180,6 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         bucket_ms: times.bucket_ms,
         long_room_ms: ms(config.long_room()),
     })
-}
-
-/// The topics that records for a target may be published to: by the general template, and by those of the routes that
-/// may match it.
-#[must_use]
-pub fn output_topics(config: &Config, target: &str) -> BTreeSet<String> {
-    let may_match = |route: &&RouteConfig| {
-        let globs = route.matches.globs();
-        globs.is_ok_and(|[_, glob]| glob.is_none_or(|glob| glob.is_match(target)))
-    };
-    let routes = config.routes.iter().filter(may_match);
-    let templates = routes.filter_map(|route| route.output.as_ref());
-    templates
-        .chain([&config.topics.output])
-        .flat_map(|template| {
-            Priority::ALL.map(|priority| {
-                template
-                    .replace("{target}", target)
-                    .replace("{priority}", priority.as_str())
-            })
-        })
-        .collect()
 }
 
 fn route(route: &RouteConfig) -> anyhow::Result<Route> {

@@ -12,6 +12,7 @@ use delayq_core::ports::{HealthReport, PayloadStore, paired};
 use delayq_core::record::{Record, Scheduled};
 
 use crate::pacer::Pacer;
+use crate::queue::{Sent, Unsendable};
 
 /// Counter: payloads stored, all chunks confirmed.
 pub const STORED: &str = "delayq_payloads_stored_total";
@@ -113,6 +114,29 @@ impl Payloads {
             }
         }
         Stored::Abandoned
+    }
+
+    /// Stores records that no batch can hold, one after the other, and answers with the references; `report` hears of
+    /// those that are refused or given up.
+    pub async fn store_all<T: Send + Sync>(
+        &self,
+        records: Vec<(Scheduled, T)>,
+        alive: &(impl Fn(&T) -> bool + Send + Sync),
+        report: &mut (impl FnMut(Sent<T>) + Send),
+    ) -> Vec<(Scheduled, T)> {
+        let mut references = Vec::with_capacity(records.len());
+        for (record, ticket) in records {
+            match self.store(record, || alive(&ticket)).await {
+                Stored::Reference(record) => references.push((record, ticket)),
+                Stored::Refused(record, refusal) => report(Sent::Unsendable(vec![Unsendable {
+                    record,
+                    ticket,
+                    refusal,
+                }])),
+                Stored::Abandoned => report(Sent::Abandoned(vec![ticket])),
+            }
+        }
+        references
     }
 
     /// Reads what `record` refers to; tries until the store answers or the record is no longer `alive`.

@@ -14,7 +14,7 @@ use delayq_core::priority::Priority;
 use delayq_core::record::Scheduled;
 
 use crate::pacer::Pacer;
-use crate::payloads::{Payloads, Stored};
+use crate::payloads::Payloads;
 
 /// Counter: messages sent to the queues and confirmed. Label: priority.
 pub const SENT: &str = "delayq_queue_messages_sent_total";
@@ -135,13 +135,16 @@ impl QueueSender {
             return;
         }
         // After the others, which need not wait for the payload table.
-        let references = self.references(large, &alive, &mut report).await;
+        let references = match &self.payloads {
+            Some(payloads) => payloads.store_all(large, &alive, &mut report).await,
+            None => large,
+        };
         let (pending, too_large) = encode_within(references, limits);
         self.send_batches(not_before_ms, priority, pending, &alive, &mut report)
             .await;
         if !too_large.is_empty() {
             let detail = format!("does not fit a queue message of {QUEUE_MESSAGE_MAX_BYTES} bytes");
-            let refused = refuse(too_large, "record-too-large", &detail);
+            let refused = unsendable(too_large, "record-too-large", &detail);
             report(Sent::Unsendable(refused));
         }
     }
@@ -176,31 +179,6 @@ impl QueueSender {
         }
     }
 
-    /// Records too large for a message, as references to the payload table. Without one they come back as they are.
-    async fn references<T: Send + Sync>(
-        &self,
-        too_large: Vec<(Scheduled, T)>,
-        alive: &(impl Fn(&T) -> bool + Send + Sync),
-        report: &mut (impl FnMut(Sent<T>) + Send),
-    ) -> Vec<(Scheduled, T)> {
-        let Some(payloads) = &self.payloads else {
-            return too_large;
-        };
-        let mut references = Vec::with_capacity(too_large.len());
-        for (record, ticket) in too_large {
-            match payloads.store(record, || alive(&ticket)).await {
-                Stored::Reference(record) => references.push((record, ticket)),
-                Stored::Refused(record, refusal) => report(Sent::Unsendable(vec![Unsendable {
-                    record,
-                    ticket,
-                    refusal,
-                }])),
-                Stored::Abandoned => report(Sent::Abandoned(vec![ticket])),
-            }
-        }
-        references
-    }
-
     /// One call; what failed stays in `pending`. `Err`: one of the errors, to wait for.
     async fn try_once<T: Send>(
         &self,
@@ -232,7 +210,7 @@ impl QueueSender {
                 }
                 Err(error) if error.class == ErrorClass::Invalid => {
                     tracing::error!(%error, records = batch.items.len(), "the queue refuses a message");
-                    report(Sent::Unsendable(refuse(
+                    report(Sent::Unsendable(unsendable(
                         batch.items,
                         "queue-refused",
                         &error.to_string(),
@@ -285,7 +263,13 @@ impl QueueSender {
     }
 }
 
-fn refuse<T>(items: Vec<(Scheduled, T)>, code: &'static str, detail: &str) -> Vec<Unsendable<T>> {
+/// Records that cannot be sent, all for the same reason.
+#[must_use]
+pub fn unsendable<T>(
+    items: Vec<(Scheduled, T)>,
+    code: &'static str,
+    detail: &str,
+) -> Vec<Unsendable<T>> {
     items
         .into_iter()
         .map(|(record, ticket)| Unsendable {

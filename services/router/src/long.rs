@@ -9,13 +9,12 @@ use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
 use delayq_core::clock::Clock;
 use delayq_core::error::{Backoff, ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read};
-use delayq_core::headers::Refusal;
 use delayq_core::packer::{EncodedBatch, SizeLimits, encode_within};
 use delayq_core::ports::{BatchStore, HealthReport, ShardState, StoredBatch, paired};
 use delayq_core::record::{QueueGroup, Scheduled};
 use delayq_delivery::pacer::Pacer;
-use delayq_delivery::payloads::{Payloads, Stored};
-use delayq_delivery::queue::{QueueSender, Sent, Unsendable};
+use delayq_delivery::payloads::Payloads;
+use delayq_delivery::queue::{QueueSender, Sent, unsendable};
 
 use crate::hot_keys::HotKeys;
 use crate::metrics as names;
@@ -104,7 +103,10 @@ impl LongWriter {
         let (batches, too_large) = encode_within(items, self.settings.limits);
         self.write_batches(key, batches, &report).await;
         // After the others, which need not wait for the payload table.
-        let references = self.references(too_large, &report).await;
+        let references = self
+            .payloads
+            .store_all(too_large, &Ticket::is_alive, &mut |sent| report(sent))
+            .await;
         let (batches, too_large) = encode_within(references, self.settings.limits);
         self.write_batches(key, batches, &report).await;
         if !too_large.is_empty() {
@@ -177,29 +179,6 @@ impl LongWriter {
             }
         }
         self.settle(key, written, report).await;
-    }
-
-    /// Records too large for a stored batch, as references to the payload table.
-    async fn references(
-        &self,
-        too_large: Vec<(Scheduled, Ticket)>,
-        report: &(impl Fn(Sent<Ticket>) + Send + Sync),
-    ) -> Vec<(Scheduled, Ticket)> {
-        let mut references = Vec::with_capacity(too_large.len());
-        for (record, ticket) in too_large {
-            match self.payloads.store(record, || ticket.is_alive()).await {
-                Stored::Reference(record) => references.push((record, ticket)),
-                Stored::Refused(record, refusal) => {
-                    report(Sent::Unsendable(vec![Unsendable {
-                        record,
-                        ticket,
-                        refusal,
-                    }]));
-                }
-                Stored::Abandoned => report(Sent::Abandoned(vec![ticket])),
-            }
-        }
-        references
     }
 
     /// Steps 2 to 4, after the writes are acknowledged.
@@ -351,19 +330,4 @@ fn any_alive(batches: &[EncodedBatch<Ticket>]) -> bool {
     batches
         .iter()
         .any(|batch| batch.items.iter().any(|(_, ticket)| ticket.is_alive()))
-}
-
-fn unsendable(
-    items: Vec<(Scheduled, Ticket)>,
-    code: &'static str,
-    detail: &str,
-) -> Vec<Unsendable<Ticket>> {
-    items
-        .into_iter()
-        .map(|(record, ticket)| Unsendable {
-            record,
-            ticket,
-            refusal: Refusal::new(code, detail),
-        })
-        .collect()
 }

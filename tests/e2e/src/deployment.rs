@@ -4,6 +4,7 @@ use std::sync::Once;
 
 use delayq::app;
 use delayq::role::Role;
+use delayq::settings::COMPRESSED;
 use delayq_runtime::config::{Config, Sources, load};
 use delayq_runtime::health::Health;
 use delayq_stack::{Endpoints, Stack, StackOptions};
@@ -52,23 +53,8 @@ pub struct Deployment {
     pub prefix: String,
 }
 
-/// Times in which the whole long path takes seconds: buckets of 2 s, handed over 10 s ahead, and all the rules kept
-/// that hold between the real times.
-const COMPRESSED: [&str; 17] = [
-    "delays.direct=400ms",
-    "delays.short=14s",
-    "packing.max_wait=1s",
-    "long.bucket=2s",
-    "long.lead=10s",
-    "scheduler.tick=1s",
-    "scheduler.work_limit=2s",
-    "scheduler.lease=6s",
-    "aws.connect_timeout=1s",
-    "aws.call_timeout=3s",
-    "emitter.early=1s",
-    "emitter.wait=1s",
-    "emitter.visibility=30s",
-    "router.commit_interval=200ms",
+/// Beside the compressed times: a broker that is killed is noticed, and found again, within a test's patience.
+const OUTAGES: [&str; 3] = [
     "kafka.session_timeout=10s",
     "kafka.revoke_timeout=6s",
     "publish.breaker_probe=200ms",
@@ -83,7 +69,8 @@ impl Deployment {
     /// On a stack of the test's own.
     pub fn on(endpoints: &Endpoints, settings: &[&str]) -> Self {
         let prefix = format!("t{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
-        let mut overrides: Vec<String> = COMPRESSED.iter().map(ToString::to_string).collect();
+        let mut overrides: Vec<String> = COMPRESSED.map(str::to_owned).into();
+        overrides.extend(OUTAGES.map(str::to_owned));
         overrides.extend([
             format!("kafka.bootstrap_servers={}", endpoints.kafka),
             format!("kafka.group_id={prefix}-router"),

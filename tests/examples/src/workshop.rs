@@ -79,6 +79,19 @@ pub struct Workshop {
 /// A command of the installation, run in the copy.
 pub type Step = &'static [&'static str];
 
+/// A Python example's requirements, in an environment of its own.
+pub const PIP: &[Step] = &[
+    &["python3", "-m", "venv", ".venv"],
+    &[
+        ".venv/bin/pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        "requirements.txt",
+    ],
+];
+
 impl Workshop {
     /// Copies `examples/<example>` and runs the steps, unless that was done for the same content before. `None`, said aloud,
     /// if `DELAYQ_SKIP_EXAMPLES` lists the example or one of its tools.

@@ -5,19 +5,7 @@ use std::net::TcpListener;
 use clap::Parser as _;
 use delayq::cli::{Cli, execute};
 use delayq_examples_test::program::Setting;
-use delayq_examples_test::workshop::{self, Step, Workshop};
-
-const PIP: &[Step] = &[
-    &["python3", "-m", "venv", ".venv"],
-    &[
-        ".venv/bin/pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-r",
-        "requirements.txt",
-    ],
-];
+use delayq_examples_test::workshop::{self, Workshop};
 
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -27,7 +15,8 @@ fn free_address() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_cancelled_after_seven_days() {
     let tools = workshop::PYTHON;
-    let Some(workshop) = Workshop::open("python-clock", "python-clock", tools, PIP).await else {
+    let Some(workshop) = Workshop::open("python-clock", "python-clock", tools, workshop::PIP).await
+    else {
         return;
     };
     let (kafka, http) = (free_address(), free_address());

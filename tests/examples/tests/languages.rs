@@ -57,25 +57,13 @@ async fn java() {
     .await;
 }
 
-const PIP: &[Step] = &[
-    &["python3", "-m", "venv", ".venv"],
-    &[
-        ".venv/bin/pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-r",
-        "requirements.txt",
-    ],
-];
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python() {
     check(Example {
         name: "python",
         folder: "python",
         tools: workshop::PYTHON,
-        install: PIP,
+        install: workshop::PIP,
         producer: &[".venv/bin/python", "producer.py"],
         consumer: &[".venv/bin/python", "consumer.py"],
         ends_well: true,
@@ -89,7 +77,7 @@ async fn kafka_python() {
         name: "kafka-python",
         folder: "python-kafka-python",
         tools: workshop::PYTHON,
-        install: PIP,
+        install: workshop::PIP,
         producer: &[".venv/bin/python", "producer.py"],
         consumer: &[".venv/bin/python", "consumer.py"],
         ends_well: true,

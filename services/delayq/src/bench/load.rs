@@ -11,6 +11,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use tokio::time::Instant;
 
+use crate::sequence::Sequence;
+
 /// What to send.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
@@ -108,24 +110,4 @@ fn body(n: u32, bytes: usize, random: &mut Sequence) -> String {
     }
     text.push_str(r#"null],"state":"awaiting-payment"}"#);
     text
-}
-
-/// Numbers without pattern, the same in each run.
-#[derive(Debug)]
-struct Sequence(u64);
-
-impl Default for Sequence {
-    fn default() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
-impl Sequence {
-    /// xorshift64*, <https://en.wikipedia.org/wiki/Xorshift#xorshift*>.
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
 }

@@ -11,6 +11,7 @@ use super::DemoArgs;
 use crate::app::{self, Backends};
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, PARTITIONS};
 use crate::settings;
+use crate::topology::{self, Purpose};
 
 /// Targets that the sample producer, and whoever tries the demo, may use.
 pub(super) const TARGETS: [&str; 3] = ["orders", "payments", "reminders"];
@@ -19,26 +20,10 @@ pub(super) const REMINDER: &str = "reminder";
 /// Where the embedded broker listens, if it can.
 const KAFKA_LISTEN: &str = "127.0.0.1:9092";
 
-/// Times in which the long path takes seconds, in proportions that keep the promises: what is due in over 14 s goes to
-/// the long tier, in buckets of 2 s that are handed over 10 s ahead.
-const COMPRESSED: [&str; 17] = [
-    "delays.direct=400ms",
-    "delays.short=14s",
-    "packing.max_wait=1s",
-    "long.bucket=2s",
-    "long.lead=10s",
-    "scheduler.tick=1s",
-    "scheduler.work_limit=2s",
-    "scheduler.lease=6s",
-    "aws.connect_timeout=1s",
-    "aws.call_timeout=3s",
-    "emitter.early=1s",
-    "emitter.wait=1s",
-    "emitter.visibility=30s",
-    "router.commit_interval=200ms",
+/// Beside the compressed times, for both stages: the mock broker is slow to give a member up, and wakes no fetch that waits.
+const KAFKA_TIMES: [&str; 3] = [
     "kafka.session_timeout=6s",
     "kafka.revoke_timeout=5s",
-    // The mock broker wakes no fetch that waits: it is asked often.
     "kafka.properties.fetch.wait.max.ms=10",
 ];
 
@@ -171,7 +156,8 @@ fn config(places: &[String]) -> anyhow::Result<Config> {
     // Random names: a stack that is given may have been used before.
     let run = uuid::Uuid::new_v4().simple().to_string();
     let prefix = format!("demo-{}", run.get(..8).unwrap_or(&run));
-    let mut set: Vec<String> = COMPRESSED.map(str::to_owned).into();
+    let mut set: Vec<String> = settings::COMPRESSED.map(str::to_owned).into();
+    set.extend(KAFKA_TIMES.map(str::to_owned));
     set.extend([
         format!("kafka.group_id={prefix}"),
         format!("topics.allow={}", TARGETS.join(",")),
@@ -207,9 +193,10 @@ fn config(places: &[String]) -> anyhow::Result<Config> {
 }
 
 fn outputs(config: &Config) -> Vec<String> {
-    TARGETS
-        .iter()
-        .flat_map(|target| settings::output_topics(config, target))
+    topology::topics(config, &TARGETS.map(str::to_owned))
+        .into_iter()
+        .filter(|topic| topic.purpose == Purpose::Output)
+        .map(|topic| topic.name)
         .collect()
 }
 

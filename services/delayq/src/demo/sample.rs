@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::deployment::{Deployment, REMINDER, TARGETS, policy};
 use super::tally::{Sent, now_ms};
 use super::{DemoArgs, Shared, locked};
+use crate::sequence::Sequence;
 
 /// Header of a sample record: the demo's name and the record's number, as `name/number`.
 pub(super) const NUMBER: &str = "demo-n";
@@ -193,24 +194,5 @@ impl Sampler {
             3 => ("deliver-at", "tomorrow".to_owned()),
             _ => ("delay-ms", "9999999999999".to_owned()),
         }
-    }
-}
-
-/// Numbers without pattern, the same in each run: xorshift64*, <https://en.wikipedia.org/wiki/Xorshift#xorshift*>.
-struct Sequence(u64);
-
-impl Default for Sequence {
-    fn default() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-}
-
-impl Sequence {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16;
-        usize::try_from(number).unwrap_or(0) % limit.max(1)
     }
 }

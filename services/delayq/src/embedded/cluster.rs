@@ -4,7 +4,6 @@
 //! It speaks enough of the protocol for clients on librdkafka and kafka-python 2. It keeps at most 5 MiB or 100,000 records a
 //! partition, knows no `LogAppendTime` and no admin calls, and Java's client, kafkajs and franz-go do not work with it.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
@@ -16,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::PARTITIONS;
-use crate::settings::output_topics;
+use crate::topology;
 
 /// A broker; it ends when dropped.
 pub struct EmbeddedKafka {
@@ -72,12 +71,10 @@ impl EmbeddedKafka {
     /// # Errors
     /// The broker refuses, for one because a topic exists.
     pub fn create_topics(&self, config: &Config, targets: &[String]) -> anyhow::Result<()> {
-        let outputs = targets.iter().flat_map(|t| output_topics(config, t));
-        let own = config.topics.own().into_iter();
-        for topic in own.chain(outputs).collect::<BTreeSet<_>>() {
+        for topic in topology::topics(config, targets) {
             self.cluster
-                .create_topic(&topic, PARTITIONS, 1)
-                .with_context(|| format!("topic {topic}"))?;
+                .create_topic(&topic.name, PARTITIONS, 1)
+                .with_context(|| topic.label())?;
         }
         Ok(())
     }

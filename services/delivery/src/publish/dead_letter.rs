@@ -53,14 +53,8 @@ impl DeadLetter {
     pub fn unpublishable(scheduled: &Scheduled, refusal: Refusal) -> Self {
         let mut record = scheduled.to_output().record;
         // Not loaded: the letter says where the content is, or was.
-        let reference = scheduled.payload.as_ref().filter(|_| {
-            let Record {
-                key,
-                value,
-                headers,
-            } = &scheduled.record;
-            key.is_none() && value.is_none() && headers.is_empty()
-        });
+        let loaded = scheduled.record != Record::default();
+        let reference = scheduled.payload.as_ref().filter(|_| !loaded);
         if let Some(payload) = reference {
             record.headers.extend(reference_headers(payload));
         }

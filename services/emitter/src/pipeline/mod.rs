@@ -44,6 +44,7 @@ pub struct EmitterPorts {
 
 /// Longest wait of a finished message for others to be deleted in the same call.
 const DELETE_EVERY: Duration = Duration::from_millis(100);
+/// First estimate of what ten messages take in memory.
 const FIRST_EXPECTED_BYTES: usize = 1 << 20;
 /// A loop silent for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -143,6 +144,7 @@ struct Emitter {
     /// Records on their way from the payload store.
     loads: JoinSet<(Undone, Loaded)>,
     limits: Limits,
+    /// What is not due at once goes back.
     stopping: bool,
 }
 
@@ -164,7 +166,7 @@ impl Emitter {
         loop {
             tokio::select! {
                 message = received.recv(), if intake_open => match message {
-                    Some(message) => self.on_received(message, stop_by.is_some()),
+                    Some(message) => self.on_received(message),
                     None => intake_open = false,
                 },
                 count = ends.recv_many(&mut end_batch, 1024) => {

@@ -46,7 +46,7 @@ impl Undone {
 }
 
 impl Emitter {
-    pub(super) fn on_received(&mut self, received: Received, stopping: bool) {
+    pub(super) fn on_received(&mut self, received: Received) {
         let lane = received.lane;
         let mut real_bytes = 0;
         let labels = [
@@ -60,7 +60,7 @@ impl Emitter {
                 Ok(records) => {
                     metrics::counter!(names::RECEIVED_RECORDS, &labels)
                         .increment(records.len() as u64);
-                    self.on_batch(lane, receipt, records, received.visible_at, stopping)
+                    self.on_batch(lane, receipt, records, received.visible_at)
                 }
                 Err(fault) => {
                     metrics::counter!(names::UNREADABLE, "reason" => fault.code()).increment(1);
@@ -88,7 +88,6 @@ impl Emitter {
         receipt: Receipt,
         records: Vec<Scheduled>,
         visible_at: Instant,
-        stopping: bool,
     ) -> usize {
         let priority = priority_of(lane).as_str();
         let before = records.len();
@@ -110,7 +109,7 @@ impl Emitter {
             memory_bytes,
             visible_at,
         );
-        let hold_ms = if stopping {
+        let hold_ms = if self.stopping {
             self.settings.stop_publish_within_ms
         } else {
             self.settings.hold_max_ms
@@ -146,7 +145,7 @@ impl Emitter {
             }
         }
         self.take_on(now);
-        self.put_back(later, if stopping { "stop" } else { "early" });
+        self.put_back(later, if self.stopping { "stop" } else { "early" });
         self.put_back(limited, "rate");
         memory_bytes
     }

@@ -56,11 +56,13 @@ pub struct RouterPorts {
     pub health: Arc<dyn HealthReport>,
 }
 
+/// Time kept for arrival ahead of the due second and for the call itself.
 const PACK_RESERVE_MS: i64 = 1_000;
 /// The loop beats at least this often.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A loop silent for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
+
 /// Runs until `stop`, then until everything held is confirmed and committed, or the stop's time is over.
 pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: CancellationToken) {
     let payloads = Arc::new(Payloads::new(
