@@ -11,6 +11,7 @@ use delayq_core::record::Scheduled;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::payloads::{Payloads, Stored};
 
@@ -67,11 +68,13 @@ enum Command<T> {
     Recall(EpochMs, oneshot::Sender<Vec<Job<T>>>),
 }
 
-/// Handle to the task that publishes. The task ends when the last handle is dropped and nothing is held.
+/// Handle to the task that publishes. The task ends with the last handle: an owner that is gone can confirm nothing, so that
+/// what it held is published by whoever gets it next.
 #[derive(Debug)]
 pub struct Publisher<T> {
     commands: mpsc::UnboundedSender<Command<T>>,
     breaker: watch::Receiver<Option<PortError>>,
+    task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl<T> std::fmt::Debug for Command<T> {
@@ -85,6 +88,7 @@ impl<T> Clone for Publisher<T> {
         Self {
             commands: self.commands.clone(),
             breaker: self.breaker.clone(),
+            task: self.task.clone(),
         }
     }
 }
@@ -149,8 +153,15 @@ pub fn start<T: Send + 'static>(
         opened_by_health: false,
         jitter: Jitter::default(),
     };
-    tokio::spawn(driver.run(command_rx, ack_rx));
-    (Publisher { commands, breaker }, ends_rx)
+    let task = Arc::new(AbortOnDropHandle::new(tokio::spawn(
+        driver.run(command_rx, ack_rx),
+    )));
+    let publisher = Publisher {
+        commands,
+        breaker,
+        task,
+    };
+    (publisher, ends_rx)
 }
 
 type Ack = (JobId, Result<Published, PortError>);
@@ -182,14 +193,13 @@ impl<T: Send + 'static> Driver<T> {
         mut commands: mpsc::UnboundedReceiver<Command<T>>,
         mut acks: mpsc::UnboundedReceiver<Ack>,
     ) {
-        let mut open = true;
         let mut ack_batch = Vec::with_capacity(1024);
-        while open || self.emission.held() > 0 || !self.storing.is_empty() {
+        loop {
             self.watch_sink();
             self.publish_ready();
             let wake = Instant::now() + self.sleep();
             tokio::select! {
-                command = commands.recv(), if open => match command {
+                command = commands.recv() => match command {
                     Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.emission.hold(job)),
                     // A caller that has gone away leaves its jobs here: they are published as if never recalled.
                     Some(Command::Recall(after_ms, reply)) => {
@@ -197,7 +207,7 @@ impl<T: Send + 'static> Driver<T> {
                             jobs.into_iter().for_each(|job| self.emission.hold(job));
                         }
                     }
-                    None => open = false,
+                    None => return,
                 },
                 _ = acks.recv_many(&mut ack_batch, 1024) => {
                     for (id, result) in ack_batch.drain(..) {
