@@ -38,6 +38,16 @@ pub enum Outcome {
     NoRow,
 }
 
+/// What one step led to.
+enum Step {
+    /// The row as it is now.
+    Row(ShardRow),
+    /// A page is sent, every entry confirmed; the row is to become this.
+    Sent(ShardRow),
+    /// The work ends.
+    Ends(Outcome),
+}
+
 /// Works on shards.
 pub struct Closer {
     /// Settings.
@@ -71,29 +81,37 @@ impl Closer {
     pub async fn bring_up_to_date(&self, shard: ShardId, stop: &CancellationToken) -> Outcome {
         let until = Instant::now() + self.settings.work_limit;
         let mut row: Option<ShardRow> = None;
+        // A page that is sent: saving it is tried again by itself, since the page sent again would be duplicates.
+        let mut unsaved: Option<ShardRow> = None;
         let mut epoch = None;
         let mut seen = Seen::default();
         let mut attempt = 0;
         loop {
-            if stop.is_cancelled() {
-                return Outcome::Stopped;
+            // Not between a page and its cursor.
+            if unsaved.is_none() {
+                if stop.is_cancelled() {
+                    return Outcome::Stopped;
+                }
+                if Instant::now() >= until {
+                    return Outcome::Limit;
+                }
             }
-            if Instant::now() >= until {
-                return Outcome::Limit;
-            }
-            let step = match (row.take(), epoch) {
-                (Some(held), _) => self.step(held, &mut seen).await,
-                (None, None) => self.shards.take(shard, &self.settings.owner).await.map(Ok),
-                (None, Some(mine)) => self.read_again(shard, mine).await,
+            let step = match (&unsaved, row.take(), epoch) {
+                (Some(next), ..) => self.save(next.clone()).await,
+                (None, Some(held), _) => self.step(held, &mut seen).await,
+                (None, None, None) => self.take(shard).await,
+                (None, None, Some(mine)) => self.read_again(shard, mine).await,
             };
             match step {
-                Ok(Ok(next)) => {
+                Ok(Step::Row(next)) => {
                     self.health.report(COMPONENT, Ok(()));
                     attempt = 0;
+                    unsaved = None;
                     epoch = Some(next.epoch);
                     row = Some(next);
                 }
-                Ok(Err(outcome)) => return outcome,
+                Ok(Step::Sent(next)) => unsaved = Some(next),
+                Ok(Step::Ends(outcome)) => return outcome,
                 // A condition that fails is final: another holder has raised the epoch.
                 Err(error) if error.class == ErrorClass::Conflict => {
                     return if epoch.is_none() {
@@ -109,10 +127,12 @@ impl Closer {
                     attempt += 1;
                     tokio::select! {
                         () = tokio::time::sleep(error.retry_after.unwrap_or(wait)) => {}
-                        () = stop.cancelled() => return Outcome::Stopped,
+                        () = stop.cancelled(), if unsaved.is_none() => return Outcome::Stopped,
                     }
-                    // What was seen may not have been sent: remembered, it would be dropped as a copy of itself.
-                    seen.sources.clear();
+                    if unsaved.is_none() {
+                        // What was seen may not have been sent: remembered, it would be dropped as a copy of itself.
+                        seen.sources.clear();
+                    }
                 }
             }
         }
@@ -120,33 +140,36 @@ impl Closer {
 
     /// The row as it is after a failed call: a write without an answer may have taken effect. The shard is not taken
     /// again: that would fence off whoever holds it by now.
-    async fn read_again(
-        &self,
-        shard: ShardId,
-        epoch: u64,
-    ) -> Result<Result<ShardRow, Outcome>, PortError> {
+    async fn read_again(&self, shard: ShardId, epoch: u64) -> Result<Step, PortError> {
         Ok(match self.shards.read(shard).await? {
-            Some(row) if row.epoch == epoch => Ok(row),
-            Some(_) => Err(Outcome::Lost),
-            None => Err(Outcome::NoRow),
+            Some(row) if row.epoch == epoch => Step::Row(row),
+            Some(_) => Step::Ends(Outcome::Lost),
+            None => Step::Ends(Outcome::NoRow),
         })
     }
 
-    /// One action. `Ok(Err(outcome))` ends the work.
-    async fn step(
-        &self,
-        row: ShardRow,
-        seen: &mut Seen,
-    ) -> Result<Result<ShardRow, Outcome>, PortError> {
+    async fn take(&self, shard: ShardId) -> Result<Step, PortError> {
+        let row = self.shards.take(shard, &self.settings.owner).await?;
+        Ok(Step::Row(row))
+    }
+
+    /// Writes the cursor of a page that was sent. Written twice, after a call without an answer, it is the same.
+    async fn save(&self, next: ShardRow) -> Result<Step, PortError> {
+        self.shards.update(next.clone()).await?;
+        Ok(Step::Row(next))
+    }
+
+    /// One action.
+    async fn step(&self, row: ShardRow, seen: &mut Seen) -> Result<Step, PortError> {
         match next_action(&row, self.clock.now_ms(), self.settings.times) {
-            HandoverAction::UpToDate { .. } => Ok(Err(Outcome::UpToDate)),
+            HandoverAction::UpToDate { .. } => Ok(Step::Ends(Outcome::UpToDate)),
             HandoverAction::Write(next) => {
                 self.shards.update(next.clone()).await?;
                 if next.watermark > row.watermark {
                     metrics::counter!(names::BUCKETS).increment(1);
                 }
                 seen.sources.clear();
-                Ok(Ok(next))
+                Ok(Step::Row(next))
             }
             HandoverAction::Send { key, after } => {
                 let page = self.store.page(&key, after.as_deref()).await?;
@@ -154,10 +177,11 @@ impl Closer {
                 let next = page_done(&row, page.next.clone());
                 self.hand_over(page, seen).await?;
                 // An empty page needs no saving: a takeover that reads it again sends nothing.
-                if !empty {
-                    self.shards.update(next.clone()).await?;
-                }
-                Ok(Ok(next))
+                Ok(if empty {
+                    Step::Row(next)
+                } else {
+                    Step::Sent(next)
+                })
             }
         }
     }

@@ -122,6 +122,47 @@ impl BatchStore for Interrupted {
     }
 }
 
+/// The rows, of which one update fails, without effect or without an answer.
+struct Refusing {
+    shards: Arc<MemoryShardState>,
+    at_update: usize,
+    takes_effect: bool,
+    updates: AtomicUsize,
+}
+
+#[async_trait]
+impl ShardState for Refusing {
+    async fn create_if_absent(&self, row: ShardRow) -> Result<(), PortError> {
+        self.shards.create_if_absent(row).await
+    }
+
+    async fn read(&self, shard: ShardId) -> Result<Option<ShardRow>, PortError> {
+        self.shards.read(shard).await
+    }
+
+    async fn list(&self) -> Result<Vec<ShardRow>, PortError> {
+        self.shards.list().await
+    }
+
+    async fn take(&self, shard: ShardId, owner: &str) -> Result<ShardRow, PortError> {
+        self.shards.take(shard, owner).await
+    }
+
+    async fn update(&self, row: ShardRow) -> Result<(), PortError> {
+        if self.updates.fetch_add(1, Ordering::SeqCst) != self.at_update {
+            return self.shards.update(row).await;
+        }
+        if self.takes_effect {
+            self.shards.update(row).await?;
+        }
+        Err(PortError::new(ErrorClass::Throttled, "test", "slow down"))
+    }
+
+    fn clock_skew_ms(&self) -> Option<i64> {
+        self.shards.clock_skew_ms()
+    }
+}
+
 struct Bench {
     store: Arc<Interrupted>,
     shards: Arc<MemoryShardState>,
@@ -348,4 +389,53 @@ async fn records_read_but_not_sent_are_no_copies_when_the_page_is_read_again() {
     bench.stored(0, 2, Bytes::from_static(b"damaged")).await;
     assert_eq!(bench.close().await, Outcome::UpToDate);
     assert_eq!(bench.sent(), ((0..10).collect(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_not_sent_again_because_its_cursor_could_not_be_saved() {
+    for takes_effect in [false, true] {
+        // The first update opens the bucket, the second saves the first page.
+        for at_update in [0, 1, 2, 3] {
+            let mut bench = Bench::new(Interruption::Nothing, 0).await;
+            bench.store(0, 1, 0..10).await;
+            bench.store(3, 2, 10..20).await;
+            bench.closer.shards = Arc::new(Refusing {
+                shards: bench.shards.clone(),
+                at_update,
+                takes_effect,
+                updates: AtomicUsize::new(0),
+            });
+            assert_eq!(bench.close().await, Outcome::UpToDate);
+            let sent = bench.sent();
+            assert_eq!(
+                sent,
+                ((0..20).collect(), 0),
+                "update {at_update}, {takes_effect}"
+            );
+            assert_eq!(bench.row().await.watermark, bench.bucket);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_the_cursor_of_the_page_that_was_sent() {
+    let mut bench = Bench::new(Interruption::Nothing, 0).await;
+    bench.store(0, 1, 0..10).await;
+    bench.closer.shards = Arc::new(Refusing {
+        shards: bench.shards.clone(),
+        at_update: 1,
+        takes_effect: false,
+        updates: AtomicUsize::new(0),
+    });
+    let stop = CancellationToken::new();
+    let (queue, asked) = (bench.queue.clone(), stop.clone());
+    tokio::spawn(async move {
+        while queue.is_empty(Lane::Main(Priority::Standard)) {
+            tokio::task::yield_now().await;
+        }
+        asked.cancel();
+    });
+    let outcome = bench.closer.bring_up_to_date(SHARD, &stop).await;
+    assert_eq!(outcome, Outcome::Stopped);
+    assert_eq!(bench.row().await.cursor.sub, 1, "saved before the stop");
 }
