@@ -21,8 +21,36 @@ use crate::metrics as names;
 /// Entries of a delete or heartbeat call.
 const ENTRIES_PER_CALL: usize = 10;
 
+/// Why a record is in hand no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// In its output or dead-letter topic, confirmed.
+    Ended,
+    /// In another message of the queue, confirmed.
+    Moved,
+    /// Its message is not this process's any more.
+    GivenUp,
+}
+
 impl Emitter {
-    pub(super) fn done(&mut self, ticket: &Ticket, abandoned: bool) {
+    /// A record is in hand no more. Its copies have ended with it only if it was published: one that was put back may itself be
+    /// among them already, so the next of them takes its place.
+    pub(super) fn done(&mut self, ticket: &Ticket, how: Done) {
+        self.settle(ticket, how == Done::GivenUp);
+        let Some(source) = &ticket.source else { return };
+        if how != Done::Ended {
+            let next = self.in_hand.next(source);
+            return self.admit(next.into_iter().collect());
+        }
+        for copy in self.in_hand.ended(source) {
+            metrics::counter!(names::DUPLICATES_DROPPED, "priority" => copy.record.priority.as_str())
+                .increment(1);
+            self.settle(&copy.ticket, false);
+        }
+    }
+
+    /// One record less is undone in its message.
+    fn settle(&mut self, ticket: &Ticket, abandoned: bool) {
         if let Some((route, bytes)) = &ticket.limit {
             self.limits.done(route, *bytes);
         }
@@ -44,8 +72,12 @@ impl Emitter {
     /// Records put back are confirmed in their new message: they are done here.
     pub(super) fn on_report(&mut self, report: Sent<Ticket>) {
         match report {
-            Sent::Confirmed(tickets) => tickets.iter().for_each(|ticket| self.done(ticket, false)),
-            Sent::Abandoned(tickets) => tickets.iter().for_each(|ticket| self.done(ticket, true)),
+            Sent::Confirmed(tickets) => tickets
+                .iter()
+                .for_each(|ticket| self.done(ticket, Done::Moved)),
+            Sent::Abandoned(tickets) => tickets
+                .iter()
+                .for_each(|ticket| self.done(ticket, Done::GivenUp)),
             Sent::Unsendable(records) => {
                 let records = records.into_iter().map(|one| {
                     tracing::warn!(source = %one.record.source, refusal = %one.refusal, "cannot be put back: held until it is due");

@@ -1,5 +1,6 @@
 //! The loop: messages in, records into the timer, confirmed ends out, messages deleted.
 
+mod in_hand;
 mod let_go;
 mod take_on;
 
@@ -19,6 +20,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::in_hand::InHand;
+use self::let_go::Done;
 use self::take_on::Undone;
 use crate::budget::Budget;
 use crate::calls::CallDone;
@@ -103,6 +106,7 @@ pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: Cancellat
     let mut emitter = Emitter {
         held: HeldMessages::default(),
         recent: Recent::new(settings.recent_sources),
+        in_hand: InHand::default(),
         to_delete: HashMap::new(),
         calls: JoinSet::new(),
         put_backs: JoinSet::new(),
@@ -136,6 +140,7 @@ struct Emitter {
     reports: mpsc::UnboundedSender<Sent<Ticket>>,
     held: HeldMessages,
     recent: Recent,
+    in_hand: InHand,
     to_delete: HashMap<Lane, Vec<String>>,
     /// Deletes and heartbeats under way.
     calls: JoinSet<CallDone>,
@@ -238,7 +243,11 @@ impl Emitter {
         {
             self.recent.remember(source.clone());
         }
-        self.done(&end.ticket, end.kind == EndKind::Abandoned);
+        let how = match end.kind {
+            EndKind::Published | EndKind::DeadLettered => Done::Ended,
+            EndKind::Abandoned => Done::GivenUp,
+        };
+        self.done(&end.ticket, how);
     }
 
     fn watch_kafka(&self) {

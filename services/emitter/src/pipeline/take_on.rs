@@ -13,6 +13,7 @@ use delayq_delivery::publish::{DeadLetter, Job, Work};
 use tokio::time::Instant;
 
 use super::Emitter;
+use super::let_go::Done;
 use crate::calls::lane_name;
 use crate::held::{Ticket, priority_of};
 use crate::intake::Received;
@@ -109,6 +110,34 @@ impl Emitter {
             memory_bytes,
             visible_at,
         );
+        let refusal = match lane {
+            Lane::DeadLetter(_) => {
+                let detail = format!(
+                    "its message was received {} times without being finished",
+                    receipt.receive_count
+                );
+                Some(Refusal::new("redelivery-exhausted", detail))
+            }
+            Lane::Main(_) => None,
+        };
+        let undone = records.into_iter().map(|record| Undone {
+            ticket: Ticket {
+                message,
+                source: Some(record.source.clone()),
+                alive: alive.clone(),
+                limit: None,
+            },
+            record,
+            not_before_ms: EpochMs::MIN,
+            refusal: refusal.clone(),
+        });
+        let first: Vec<_> = undone.filter_map(|one| self.in_hand.take(one)).collect();
+        self.admit(first);
+        memory_bytes
+    }
+
+    /// Decides for each record whether it is held until it is due, or put back.
+    pub(super) fn admit(&mut self, records: Vec<Undone>) {
         let hold_ms = if self.stopping {
             self.settings.stop_publish_within_ms
         } else {
@@ -117,37 +146,20 @@ impl Emitter {
         let now_ms = self.clock.now_ms();
         let until_ms = now_ms.saturating_add(hold_ms);
         let (mut now, mut later, mut limited) = (Vec::new(), Vec::new(), Vec::new());
-        for record in records {
-            let ticket = Ticket {
-                message,
-                source: Some(record.source.clone()),
-                alive: alive.clone(),
-                limit: None,
-            };
-            let mut one = Undone {
-                record,
-                ticket,
-                not_before_ms: EpochMs::MIN,
-                refusal: None,
-            };
-            match lane {
-                Lane::DeadLetter(_) => {
-                    let detail = format!(
-                        "its message was received {} times without being finished",
-                        receipt.receive_count
-                    );
-                    let refusal = Some(Refusal::new("redelivery-exhausted", detail));
-                    now.push(Undone { refusal, ..one });
-                }
-                Lane::Main(_) if one.record.due_ms > until_ms => later.push(one),
-                Lane::Main(_) if self.take_turn(&mut one, now_ms) => now.push(one),
-                Lane::Main(_) => limited.push(one),
+        for mut one in records {
+            if one.refusal.is_some() {
+                now.push(one);
+            } else if one.record.due_ms > until_ms {
+                later.push(one);
+            } else if self.take_turn(&mut one, now_ms) {
+                now.push(one);
+            } else {
+                limited.push(one);
             }
         }
         self.take_on(now);
         self.put_back(later, if self.stopping { "stop" } else { "early" });
         self.put_back(limited, "rate");
-        memory_bytes
     }
 
     pub(super) fn on_unreadable(
@@ -221,7 +233,7 @@ impl Emitter {
             Loaded::Fault(fault) => {
                 one.refusal = Some(Refusal::new(fault.code(), fault.to_string()));
             }
-            Loaded::Abandoned => return self.done(&one.ticket, true),
+            Loaded::Abandoned => return self.done(&one.ticket, Done::GivenUp),
         }
         let publish_until_ms = self.clock.now_ms() + self.settings.stop_publish_within_ms;
         if self.stopping && one.refusal.is_none() && one.record.due_ms > publish_until_ms {

@@ -1,0 +1,51 @@
+//! The records in hand, by source, and the copies of each that came meanwhile.
+//!
+//! A queue that delivers at least once may deliver a message again while its records still wait in the timer here. The copies
+//! wait for the first: they end with it, or the next of them takes its place if it is given up or put back.
+
+use std::collections::HashMap;
+
+use delayq_core::record::Source;
+
+use super::take_on::Undone;
+
+/// Sources in hand. As large as what is held, which the memory budget bounds.
+#[derive(Default)]
+pub(super) struct InHand {
+    copies: HashMap<Source, Vec<Undone>>,
+}
+
+impl InHand {
+    /// Takes a record into hand; gives it back to be worked on unless its source is in hand already.
+    pub(super) fn take(&mut self, one: Undone) -> Option<Undone> {
+        let Some(source) = &one.ticket.source else {
+            return Some(one);
+        };
+        match self.copies.get_mut(source) {
+            Some(copies) => {
+                copies.push(one);
+                None
+            }
+            None => {
+                self.copies.insert(source.clone(), Vec::new());
+                Some(one)
+            }
+        }
+    }
+
+    /// The record of that source is in hand no more and has not ended: the first of its copies takes its place, and is to be
+    /// worked on.
+    pub(super) fn next(&mut self, source: &Source) -> Option<Undone> {
+        let copies = self.copies.get_mut(source)?;
+        if copies.is_empty() {
+            self.copies.remove(source);
+            return None;
+        }
+        Some(copies.remove(0))
+    }
+
+    /// The record of that source has ended; so have its copies, which are the answer.
+    pub(super) fn ended(&mut self, source: &Source) -> Vec<Undone> {
+        self.copies.remove(source).unwrap_or_default()
+    }
+}
