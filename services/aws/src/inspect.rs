@@ -52,6 +52,39 @@ pub async fn inspect_queue(clients: &Clients, name: &str) -> Result<Option<Queue
     }
 }
 
+/// How many messages a queue holds, as SQS estimates them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueDepth {
+    /// To be received.
+    pub visible: u64,
+    /// Received and not deleted yet.
+    pub in_flight: u64,
+    /// Not yet to be received.
+    pub delayed: u64,
+}
+
+/// How many messages the queue of that name holds; `None` when there is none. Needs what [`inspect_queue`] needs.
+///
+/// # Errors
+/// The call that failed, with what to do where that is known.
+pub async fn queue_depth(clients: &Clients, name: &str) -> Result<Option<QueueDepth>, PortError> {
+    let resource = format!("queue {name}");
+    let Some(url) = find(clients, name, &resource).await? else {
+        return Ok(None);
+    };
+    let attributes = attributes(clients, &resource, &url).await?;
+    let number = |name| {
+        let text = attributes.get(&name)?;
+        text.parse::<u64>().ok()
+    };
+    use QueueAttributeName as Q;
+    Ok(Some(QueueDepth {
+        visible: number(Q::ApproximateNumberOfMessages).unwrap_or(0),
+        in_flight: number(Q::ApproximateNumberOfMessagesNotVisible).unwrap_or(0),
+        delayed: number(Q::ApproximateNumberOfMessagesDelayed).unwrap_or(0),
+    }))
+}
+
 fn queue_state(attributes: &Attributes) -> QueueState {
     let text = |name| attributes.get(&name).map(String::as_str);
     let number = |name| text(name)?.parse::<u64>().ok();

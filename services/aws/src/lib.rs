@@ -28,7 +28,9 @@ pub use connect::{AwsSettings, Clients, connect};
 pub use dynamo_batches::DynamoBatchStore;
 pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
-pub use inspect::{QueueState, TableState, Ttl, inspect_queue, inspect_tables};
+pub use inspect::{
+    QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables, queue_depth,
+};
 pub use names::{Names, QueueNames, TableNames};
 pub use provision::{ProvisionOptions, provision, provision_with};
 pub use skew::SkewMeter;

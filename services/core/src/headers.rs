@@ -25,6 +25,13 @@ pub const ERROR_DETAIL: &str = "delay-error-detail";
 
 /// Dead letters too large for their topic: the name under which the payload table keeps key, value and headers.
 pub const ERROR_PAYLOAD: &str = "delay-error-payload";
+/// Dead letters of records that were accepted: the output topic, of which the target was told when there were controls.
+pub const ERROR_TOPIC: &str = "delay-error-topic";
+/// Dead letters of records that were accepted: the priority.
+pub const ERROR_PRIORITY: &str = "delay-error-priority";
+/// How often the record was sent again from the dead letters. It passes through like a header of the producer's own, so
+/// that a record that fails again and again is known by it wherever it stands.
+pub const OUT_REDRIVES: &str = "delayed-redrives";
 /// In how many chunks.
 pub const ERROR_PAYLOAD_CHUNKS: &str = "delay-error-payload-chunks";
 
@@ -111,6 +118,8 @@ impl HeaderNames {
             || [
                 ERROR_CODE,
                 ERROR_DETAIL,
+                ERROR_TOPIC,
+                ERROR_PRIORITY,
                 ERROR_PAYLOAD,
                 ERROR_PAYLOAD_CHUNKS,
             ]

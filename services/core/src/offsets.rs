@@ -57,7 +57,7 @@ struct Entry {
 }
 
 /// The offsets of one partition from the head on, for the time of one assignment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OffsetTracker {
     entries: VecDeque<Entry>,
     /// Token of the first entry.

@@ -11,6 +11,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::errors;
 use crate::heard;
@@ -210,6 +211,35 @@ impl KafkaAdmin {
                     ),
                 ))
             })
+    }
+
+    /// Deletes the records of a partition before `offset`, for everybody. The broker may keep what shares a segment with
+    /// later ones on disk for a while; no consumer sees it again.
+    ///
+    /// # Errors
+    /// `Misconfigured` without the right DELETE on the topic, `Invalid` where the topic's policy forbids it (a compacted
+    /// topic), else `Transient`.
+    pub async fn delete_before(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), PortError> {
+        const OPERATION: &str = "kafka DeleteRecords";
+        let mut before = TopicPartitionList::new();
+        before
+            .add_partition_offset(topic, partition, Offset::Offset(offset))
+            .map_err(|error| errors::admin(OPERATION, &error))?;
+        let deleted = match self.client.delete_records(&before, &self.options()).await {
+            Ok(deleted) => deleted,
+            Err(error) => return Err(self.failed(OPERATION, &error).await),
+        };
+        for element in deleted.elements() {
+            element
+                .error()
+                .map_err(|error| errors::admin(OPERATION, &error))?;
+        }
+        Ok(())
     }
 
     /// The limit of a request as a whole.

@@ -181,7 +181,7 @@ fn right(operation: &str, code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as C;
     if !matches!(
         code,
-        C::TopicAuthorizationFailed | C::ClusterAuthorizationFailed
+        C::TopicAuthorizationFailed | C::ClusterAuthorizationFailed | C::GroupAuthorizationFailed
     ) {
         return None;
     }
@@ -190,6 +190,11 @@ fn right(operation: &str, code: RDKafkaErrorCode) -> Option<&'static str> {
         "kafka DescribeConfigs" => "DESCRIBE_CONFIGS on the topic",
         "kafka AlterConfigs" => "ALTER_CONFIGS on the topic",
         "kafka produce" => "WRITE on the topic",
+        "kafka DeleteRecords" => "DELETE on the topic",
+        "kafka OffsetFetch" => {
+            "READ on the group of the dead letters (kafka.group_id and `-dead-letters`)"
+        }
+        "kafka Fetch" => "READ on the topic",
         _ => "DESCRIBE on the topic",
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use delayq_core::error::{ErrorClass, PortError};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 
@@ -22,7 +23,7 @@ const EVENTS_MAX: usize = 100;
 /// "HTTP", taken for the length of an answer.
 const HTTP_FOR_A_LENGTH: &str = "1213486160";
 
-/// The context of a producer that lives for a command: keeps the last reason of a failed connection.
+/// The context of a client that lives for a command: keeps the last reason of a failed connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard(Arc<Mutex<Option<String>>>);
 
@@ -61,6 +62,8 @@ impl ClientContext for Heard {
         tracing::debug!(%error, reason, "kafka client of a command");
     }
 }
+
+impl ConsumerContext for Heard {}
 
 impl ProducerContext for Heard {
     type DeliveryOpaque = ();

@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 use crate::raw_headers;
 
 /// Turns messages into records; holds the topic names so that records share them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Decoder {
     topics: Vec<Arc<str>>,
 }

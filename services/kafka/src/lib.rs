@@ -1,5 +1,5 @@
 //! Kafka behind the ports: [`KafkaSource`] consumes the delay topics, [`KafkaSink`] publishes, [`KafkaAdmin`]
-//! creates and describes topics, [`send_one`] writes a record by hand. All on librdkafka; nothing outside this crate names `rdkafka`.
+//! creates and describes topics, [`send_one`] writes a record by hand, [`TopicLog`] reads a topic by hand. All on librdkafka; nothing outside this crate names `rdkafka`.
 //!
 //! How the consumer works. One thread (`poll_loop`) polls, because librdkafka serves rebalances only from `poll`,
 //! and does all pausing, because a pause between the hand-out of a message and its accounting would deliver that
@@ -28,9 +28,11 @@ mod sink;
 mod sink_context;
 mod source;
 mod sync;
+mod topic_log;
 
 pub use admin::{KafkaAdmin, TopicCreation, TopicDescription, TopicSpec};
 pub use send::{Sent, send_one};
 pub use settings::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
+pub use topic_log::{LogPartition, TopicLog};

@@ -235,6 +235,26 @@ impl KafkaSettings {
     }
 }
 
+impl KafkaSettings {
+    /// A consumer that reads what it assigns to itself, up to the end.
+    pub(crate) fn reader_config(&self, group_id: &str) -> ClientConfig {
+        let mut config = self.client_config();
+        config
+            .set("group.id", group_id)
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.max.bytes", "16777216");
+        self.with_properties(config)
+    }
+}
+
 impl SourceSettings {
     /// What is wrong with these settings; empty when nothing is.
     #[must_use]

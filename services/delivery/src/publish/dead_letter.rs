@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use delayq_core::headers::{
-    ERROR_CODE, ERROR_DETAIL, ERROR_PAYLOAD, ERROR_PAYLOAD_CHUNKS, OUT_SOURCE, Refusal,
+    ERROR_CODE, ERROR_DETAIL, ERROR_PAYLOAD, ERROR_PAYLOAD_CHUNKS, ERROR_PRIORITY, ERROR_TOPIC,
+    OUT_SOURCE, Refusal,
 };
 use delayq_core::payload::PayloadRef;
 use delayq_core::priority::Priority;
@@ -40,18 +41,32 @@ impl DeadLetter {
     /// A refused record of a delay topic, control headers included, so that it can be mended and sent again.
     #[must_use]
     pub fn refused(incoming: Incoming, refusal: Refusal) -> Self {
+        let mut record = incoming.record;
+        // Of a dead letter that was sent again with all its headers: they would be taken for this one's.
+        let stale = [
+            ERROR_TOPIC,
+            ERROR_PRIORITY,
+            ERROR_PAYLOAD,
+            ERROR_PAYLOAD_CHUNKS,
+        ];
+        record.headers.retain(|h| !stale.contains(&h.name.as_str()));
         Self {
             source: Some(incoming.source),
             refusal,
-            record: incoming.record,
+            record,
             reference: false,
         }
     }
 
-    /// A record that could not be published, with the headers it would have had.
+    /// A record that could not be published, with the headers it would have had, and where it was to go: its control
+    /// headers are gone, and who sends it again needs them.
     #[must_use]
     pub fn unpublishable(scheduled: &Scheduled, refusal: Refusal) -> Self {
         let mut record = scheduled.to_output().record;
+        record.headers.extend([
+            Header::text(ERROR_TOPIC, &*scheduled.output_topic),
+            Header::text(ERROR_PRIORITY, scheduled.priority.as_str()),
+        ]);
         // Not loaded: the letter says where the content is, or was.
         let loaded = scheduled.record != Record::default();
         let reference = scheduled.payload.as_ref().filter(|_| !loaded);
@@ -120,13 +135,16 @@ impl DeadLetter {
     #[must_use]
     pub fn with_reference(&self, payload: &PayloadRef) -> Self {
         let key = self.record.key.clone();
+        // By these it is found and listed without its content.
+        let told = |h: &&Header| [ERROR_TOPIC, ERROR_PRIORITY].contains(&h.name.as_str());
+        let told = self.record.headers.iter().filter(told).cloned();
         Self {
             source: self.source.clone(),
             refusal: self.refusal.clone(),
             record: Record {
                 key: key.filter(|key| key.len() <= KEPT_KEY_MAX_BYTES),
                 value: None,
-                headers: reference_headers(payload).into(),
+                headers: told.chain(reference_headers(payload)).collect(),
             },
             reference: true,
         }
