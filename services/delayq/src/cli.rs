@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Backends};
 use crate::bench::lateness;
 use crate::check::{self, CheckArgs, Level};
+use crate::dead_letters::{self, DeadLettersCommand, Ended, Output};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
 use crate::init::{InitArgs, init_with};
@@ -70,6 +72,15 @@ pub enum Command {
         /// The record.
         #[command(flatten)]
         args: Box<SendArgs>,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// What could not be delivered: list it, show it, send it again, give it up.
+    DeadLetters {
+        /// What to do.
+        #[command(subcommand)]
+        command: DeadLettersCommand,
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
@@ -138,10 +149,10 @@ impl RoleArg {
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// TOML file. Default: ./delayq.toml if there is one.
-    #[arg(long, short, env = "DELAYQ_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "DELAYQ_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// A single setting, such as `--set kafka.bootstrap_servers=broker:9092`. May be repeated.
-    #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
+    #[arg(long = "set", global = true, value_name = "SECTION.FIELD=VALUE")]
     pub overrides: Vec<String>,
 }
 
@@ -210,6 +221,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 }
             })
         }
+        Command::DeadLetters { command, config } => {
+            let config = config.load()?;
+            telemetry::init_logs(&for_command(&config))?;
+            dead_letters(&config, &command).await
+        }
         Command::Config { config } => {
             let (config, origins) = load_with_origins(&config.sources())?;
             print_line(origins.annotate(&config)?.trim_end());
@@ -247,6 +263,28 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 EXIT_FAILED
             })
         }
+    }
+}
+
+async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::Result<u8> {
+    let mut output = Output {
+        json: command.is_json(),
+        out: &mut |line| writeln!(std::io::stdout().lock(), "{line}"),
+        note: &mut |line| writeln!(std::io::stderr().lock(), "delayq: {line}"),
+    };
+    match dead_letters::run(config, command, &mut output).await {
+        Ok(Ended::Done) => Ok(0),
+        Ok(Ended::Left) => Ok(EXIT_FAILED),
+        Ok(Ended::Refused) => Ok(EXIT_CONFIG),
+        // Whoever reads the list has seen enough of it.
+        Err(error)
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(0)
+        }
+        Err(error) => Err(error),
     }
 }
 

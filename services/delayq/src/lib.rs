@@ -4,6 +4,7 @@ pub mod app;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod dead_letters;
 pub mod demo;
 pub mod embedded;
 pub mod health;

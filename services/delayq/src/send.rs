@@ -68,7 +68,7 @@ pub struct SendArgs {
     pub force: bool,
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as name=value".to_owned()),
@@ -192,7 +192,7 @@ fn headers(args: &SendArgs, names: &HeaderNames) -> Vec<Header> {
 
 /// What the router will do with the record: with `sent` as it stands in the topic, else as if it were written now.
 /// `Err` holds why it would be refused.
-fn describe(
+pub(crate) fn describe(
     policy: &Policy,
     record: &Record,
     topic: &str,
@@ -221,7 +221,7 @@ fn describe(
 }
 
 /// RFC 3339 in this machine's time zone.
-fn local(ms: EpochMs) -> String {
+pub(crate) fn local(ms: EpochMs) -> String {
     match Local.timestamp_millis_opt(ms).single() {
         Some(time) => time.to_rfc3339_opts(SecondsFormat::Millis, false),
         None => format!("{ms} ms since 1970"),

@@ -4,8 +4,12 @@
 
 mod broken;
 mod config;
+mod dead_letter_queues;
+mod dead_letters;
+mod dead_letters_marked;
 mod denied;
 mod init;
 mod newcomer;
 mod send;
 mod support;
+mod undone;

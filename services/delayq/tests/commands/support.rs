@@ -4,13 +4,19 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delayq::settings::COMPRESSED;
 use delayq_aws::{AwsSettings, Clients, connect};
 use delayq_core::clock::SystemClock;
 use delayq_kafka::{KafkaAdmin, KafkaSettings, TopicCreation, TopicSpec};
 use delayq_stack::{Endpoints, Stack, StackOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 /// Far longer than any command takes: it only turns a hang into a failure.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -114,6 +120,37 @@ impl Installation {
         finish(command, stdin).await
     }
 
+    /// The dead-letter topic.
+    pub(crate) fn dead_topic(&self) -> String {
+        format!("{}.dead", self.prefix)
+    }
+
+    /// A command of these, under way.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        let mut command = program();
+        command.current_dir(self.folder.path()).args(args);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.spawn().expect("delayq starts")
+    }
+
+    /// All roles as a process, with times compressed to seconds; it ends with the handle.
+    pub(crate) fn roles(&mut self) -> Child {
+        let group = format!("kafka.group_id={}", self.prefix);
+        self.settings.extend(COMPRESSED.map(str::to_owned));
+        self.settings.extend([
+            group,
+            "kafka.session_timeout=6s".to_owned(),
+            "kafka.revoke_timeout=5s".to_owned(),
+        ]);
+        self.start(&["run", "all"])
+    }
+
     /// Creates all it needs.
     pub(crate) async fn init(&self) -> Ran {
         let ran = self.run(&["init", "--targets", &self.target()]).await;
@@ -203,4 +240,78 @@ pub(crate) async fn clients() -> Clients {
     connect(&settings, Arc::new(SystemClock))
         .await
         .expect("clients")
+}
+
+/// Reads topics from the beginning until `enough` says so.
+pub(crate) async fn read_until(
+    topics: &[String],
+    enough: impl Fn(&[OwnedMessage]) -> bool + Send + 'static,
+) -> Vec<OwnedMessage> {
+    let (servers, topics) = (endpoints().await.kafka.clone(), topics.to_vec());
+    let read = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .set("group.id", "reader")
+            .set("fetch.queue.backoff.ms", "5")
+            .create()
+            .expect("a consumer");
+        let mut at = TopicPartitionList::new();
+        for topic in &topics {
+            let metadata = consumer
+                .fetch_metadata(Some(topic), LIMIT)
+                .expect("metadata");
+            for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+                at.add_partition_offset(topic, partition.id(), Offset::Beginning)
+                    .expect("an offset");
+            }
+        }
+        consumer.assign(&at).expect("assigned");
+        let until = Instant::now() + LIMIT;
+        let mut read = Vec::new();
+        while !enough(&read) {
+            assert!(
+                Instant::now() < until,
+                "{topics:?}: only {} came",
+                read.len()
+            );
+            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+                read.push(message.expect("no error").detach());
+            }
+        }
+        read
+    });
+    read.await.expect("read")
+}
+
+/// The text of a header.
+pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
+    let found = message.headers()?.iter().find(|header| header.key == name);
+    Some(String::from_utf8(found?.value?.to_vec()).expect("text"))
+}
+
+/// Key, value, headers.
+pub(crate) type Written<'a> = (String, String, Vec<(&'a str, String)>);
+
+/// Writes records to a topic.
+pub(crate) async fn write(topic: &str, records: &[Written<'_>]) {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &endpoints().await.kafka)
+        .set("linger.ms", "5")
+        .create()
+        .expect("a producer");
+    let mut sends = Vec::new();
+    for (key, value, headers) in records {
+        let mut all = OwnedHeaders::new();
+        for (key, value) in headers {
+            all = all.insert(rdkafka::message::Header {
+                key,
+                value: Some(value),
+            });
+        }
+        let record = FutureRecord::to(topic).key(key).payload(value).headers(all);
+        sends.push(producer.send_result(record).expect("queued"));
+    }
+    for send in sends {
+        send.await.expect("answered").expect("produced");
+    }
 }
