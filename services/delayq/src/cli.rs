@@ -15,7 +15,7 @@ use delayq_runtime::telemetry::{self, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Backends};
-use crate::bench::lateness;
+use crate::bench::{lateness, poison};
 use crate::check::{self, CheckArgs, Level};
 use crate::dead_letters::{self, DeadLettersCommand, Ended, Output};
 use crate::demo;
@@ -119,6 +119,9 @@ pub enum Command {
 pub enum Scenario {
     /// How late records are published at a steady rate. Exit code 1 when one is lost or early.
     Lateness(lateness::LatenessArgs),
+    /// Whether one record that cannot be published delays the others: lateness without it and with it. Exit code 1 when
+    /// a record is lost or early, or the poison is not dead-lettered, alone and after its tries.
+    Poison(poison::PoisonArgs),
 }
 
 /// Roles by name.
@@ -258,6 +261,17 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         } => {
             telemetry::init_logs(&quiet("warn"))?;
             Ok(if lateness::run(&args).await? {
+                0
+            } else {
+                EXIT_FAILED
+            })
+        }
+        Command::Bench {
+            scenario: Scenario::Poison(args),
+        } => {
+            // That the poison is refused is what is measured.
+            telemetry::init_logs(&quiet("error"))?;
+            Ok(if poison::run(&args).await? {
                 0
             } else {
                 EXIT_FAILED

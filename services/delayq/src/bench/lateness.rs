@@ -2,21 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use delayq_core::priority::Priority;
-use delayq_kafka::{KafkaAdmin, TopicSpec};
-use delayq_runtime::config::{Sources, load};
-use delayq_runtime::health::Health;
 use delayq_stack::{Stack, StackOptions};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::load::{self, Load};
 use super::reader;
-use crate::app;
-use crate::role::Role;
-use crate::settings;
+use super::stage::Stage;
 
 /// Which stores lie behind the ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,50 +51,9 @@ pub struct LatenessArgs {
 pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     let stack = Stack::from_env_or_start(StackOptions::default()).await?;
     let endpoints = stack.endpoints();
-    let prefix = format!("bench-{}", uuid::Uuid::new_v4().simple());
-    let target = format!("{prefix}.out");
-    let set = vec![
-        format!("kafka.bootstrap_servers={}", endpoints.kafka),
-        format!("kafka.group_id={prefix}"),
-        format!("topics.delay={prefix}.delay"),
-        format!("topics.dead_letter={prefix}.dead"),
-        format!("topics.allow={target}"),
-        format!("aws.sqs_endpoint={}", endpoints.sqs),
-        format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
-        format!("aws.prefix={prefix}"),
-    ];
-    let config = load(&Sources {
-        set,
-        ..Sources::default()
-    })?;
-    app::init(&config, &[]).await?;
-    let outputs: Vec<_> = Priority::ALL.map(|p| format!("{target}.{p}")).into();
-    let specs: Vec<_> = outputs
-        .iter()
-        .map(|name| TopicSpec {
-            name: name.clone(),
-            partitions: 3,
-            replication: -1,
-            // The broker's clock says when a record was published, not the emitter's.
-            config: [(
-                "message.timestamp.type".to_owned(),
-                "LogAppendTime".to_owned(),
-            )]
-            .into(),
-        })
-        .collect();
-    for created in KafkaAdmin::new(&settings::kafka(&config))?
-        .ensure_topics(&specs)
-        .await?
-    {
-        created.context("output topics")?;
-    }
-    let stop = CancellationToken::new();
-    let (role_config, role_stop) = (config.clone(), stop.clone());
-    let roles =
-        tokio::spawn(
-            async move { app::run(&role_config, &Role::ALL, Health::new(), role_stop).await },
-        );
+    let stage = Stage::start(endpoints, &[]).await?;
+    let (prefix, target) = (&stage.prefix, stage.target.clone());
+    let outputs = &stage.outputs;
     let load = Load {
         topic: format!("{prefix}.delay"),
         target,
@@ -110,21 +62,20 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
         record_bytes: args.record_bytes,
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
+        poison: None,
     };
     let expected = usize::try_from(args.seconds.saturating_mul(u64::from(args.rate)))?;
     let patience = Duration::from_secs(args.delay_max + 30);
     let (sent, seen) = tokio::join!(
         load::send(&endpoints.kafka, &load),
-        reader::read(&endpoints.kafka, &outputs, expected, patience)
+        reader::read(&endpoints.kafka, outputs, expected, patience)
     );
     let (sent, seen) = (sent?, seen?);
-    stop.cancel();
-    roles.await??;
     let lost = sent.records.saturating_sub(seen.times.len());
     let duplicates: u32 = seen.times.values().map(|times| times - 1).sum();
     let by_priority: serde_json::Map<String, Value> = Priority::ALL
         .into_iter()
-        .zip(&outputs)
+        .zip(outputs)
         .filter_map(|(p, topic)| Some((p.to_string(), quantiles(seen.lateness_ms.get(topic)?))))
         .collect();
     let result = json!({
@@ -133,11 +84,12 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
         "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
         "lateness_ms": quantiles(&seen.all()?), "lateness_ms_by_priority": by_priority,
     });
+    stage.stop().await?;
     print(&result, args.json)?;
     Ok(lost == 0 && seen.early == 0)
 }
 
-fn quantiles(histogram: &Histogram<u64>) -> Value {
+pub(super) fn quantiles(histogram: &Histogram<u64>) -> Value {
     json!({
         "p50": histogram.value_at_quantile(0.5),
         "p99": histogram.value_at_quantile(0.99),
@@ -147,7 +99,7 @@ fn quantiles(histogram: &Histogram<u64>) -> Value {
 }
 
 #[allow(clippy::print_stdout, reason = "the result of the command")]
-fn print(result: &Value, json: bool) -> anyhow::Result<()> {
+pub(super) fn print(result: &Value, json: bool) -> anyhow::Result<()> {
     if json {
         println!("{result}");
     } else {

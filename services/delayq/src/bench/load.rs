@@ -23,6 +23,15 @@ pub(super) struct Load {
     pub(super) record_bytes: usize,
     pub(super) delay_min: Duration,
     pub(super) delay_max: Duration,
+    /// One record more in the middle, which cannot be published.
+    pub(super) poison: Option<Poison>,
+}
+
+/// A record that cannot be published.
+#[derive(Debug, Clone)]
+pub(super) struct Poison {
+    pub(super) target: String,
+    pub(super) value_bytes: usize,
 }
 
 /// What was sent.
@@ -60,6 +69,26 @@ pub(super) async fn send(bootstrap_servers: &str, load: &Load) -> anyhow::Result
             .behind_max
             .max(started.elapsed().saturating_sub(moment));
         let moment_ms = started_ms + i64::try_from(moment.as_millis())?;
+        if let Some(poison) = load.poison.as_ref().filter(|_| n == records as u32 / 2) {
+            let due = (moment_ms + delay_min_ms).to_string();
+            let header = |key, value| Header {
+                key,
+                value: Some(value),
+            };
+            let headers = OwnedHeaders::new()
+                .insert(header("deliver-at-ms", due.as_str()))
+                .insert(header("delay-target", poison.target.as_str()));
+            let value = vec![b'x'; poison.value_bytes];
+            producer
+                .send(
+                    BaseRecord::to(&load.topic)
+                        .key("poison")
+                        .payload(&value)
+                        .headers(headers),
+                )
+                .map_err(|(error, _)| error)
+                .context("the poison's producer")?;
+        }
         let delay_ms = delay_min_ms + i64::try_from(random.next() % spread_ms)?;
         let due = (moment_ms + delay_ms).to_string();
         let number = n.to_string();

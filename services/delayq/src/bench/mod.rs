@@ -2,4 +2,6 @@
 
 pub mod lateness;
 mod load;
+pub mod poison;
 mod reader;
+mod stage;

@@ -10,6 +10,7 @@ mod dead_letters_marked;
 mod denied;
 mod init;
 mod newcomer;
+mod poison;
 mod send;
 mod support;
 mod undone;
