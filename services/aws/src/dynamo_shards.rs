@@ -1,4 +1,4 @@
-//! The state rows of the shards in DynamoDB, with the epoch as fence.
+//! The state rows of the shards in DynamoDB, with the epoch as fence, and writes that only go forward.
 //!
 //! Hash key `p` (the same text for all rows, so that one consistent Query lists them), range key `n`
 //! (number, the shard), `watermark`, `closing`, `epoch`, `cursor_sub` (numbers), `cursor_after` (text,
@@ -149,7 +149,10 @@ impl ShardState for DynamoShardState {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(key(row.shard)))
-            .condition_expression("#epoch = :epoch")
+            // ShardRow::may_become
+            .condition_expression(
+                "#epoch = :epoch AND #watermark <= :watermark AND #closing <= :closing",
+            )
             .expression_attribute_names("#epoch", EPOCH)
             .expression_attribute_names("#watermark", WATERMARK)
             .expression_attribute_names("#closing", CLOSING)

@@ -54,6 +54,18 @@ impl ShardRow {
         }
     }
 
+    /// Whether a holder may replace this row, as it is stored, by `update`: the epoch is still its own, and neither
+    /// watermark nor `closing` moves back. A call that was given up as unanswered may take effect long after its caller
+    /// went on, under the same epoch: without the second condition it would open a bucket again that is closing, and a
+    /// router that reads the row just then would not send what the scheduler has no more eyes for. The cursor may move back: that
+    /// repeats pages.
+    #[must_use]
+    pub fn may_become(&self, update: &Self) -> bool {
+        self.epoch == update.epoch
+            && self.watermark <= update.watermark
+            && self.closing <= update.closing
+    }
+
     /// Router's step 3: whether a batch just written into `bucket` must be sent to the queues as well.
     #[must_use]
     pub fn must_send_too(&self, bucket: Bucket) -> bool {
@@ -230,6 +242,26 @@ mod tests {
                 after: Some("k7".into())
             }
         );
+    }
+
+    #[test]
+    fn a_row_only_goes_forward_and_only_for_its_holder() {
+        let row = ShardRow {
+            watermark: Bucket(5),
+            closing: Bucket(6),
+            epoch: 3,
+            ..ShardRow::initial(ShardId(0), 0, 1)
+        };
+        let to = |watermark, closing, epoch| ShardRow {
+            watermark: Bucket(watermark),
+            closing: Bucket(closing),
+            epoch,
+            ..row.clone()
+        };
+        assert!(row.may_become(&to(5, 6, 3)) && row.may_become(&to(6, 6, 3)));
+        for refused in [to(6, 6, 2), to(6, 6, 4), to(4, 6, 3), to(5, 5, 3)] {
+            assert!(!row.may_become(&refused), "{refused:?}");
+        }
     }
 
     proptest! {

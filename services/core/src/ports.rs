@@ -265,7 +265,8 @@ pub trait ShardState: Send + Sync {
     /// Raises the epoch and names the owner; answers with the row as it is then. `Conflict` when there is no row.
     async fn take(&self, shard: ShardId, owner: &str) -> Result<ShardRow, PortError>;
 
-    /// Replaces closing, cursor and watermark; `Conflict` unless the row's epoch is `row.epoch`.
+    /// Replaces closing, cursor and watermark; `Conflict` unless [`ShardRow::may_become`] allows it, decided by the store
+    /// at the moment of the write.
     async fn update(&self, row: ShardRow) -> Result<(), PortError>;
 
     /// How far this machine's clock is from the store's, in ms (positive: ours is ahead); `None` while unknown.

@@ -74,10 +74,17 @@ impl ShardState for MemoryShardState {
         let stored = rows
             .get_mut(&row.shard)
             .ok_or_else(|| conflict(CALL, format!("shard {} has no row", row.shard)))?;
-        if stored.epoch != row.epoch {
+        if !stored.may_become(&row) {
             let detail = format!(
-                "shard {} is at epoch {} of {}, not {}",
-                row.shard, stored.epoch, stored.owner, row.epoch
+                "shard {} is at epoch {} of {}, watermark {}, closing {}; not {}, {}, {}",
+                row.shard,
+                stored.epoch,
+                stored.owner,
+                stored.watermark.0,
+                stored.closing.0,
+                row.epoch,
+                row.watermark.0,
+                row.closing.0
             );
             return Err(conflict(CALL, detail));
         }

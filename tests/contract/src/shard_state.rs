@@ -139,6 +139,25 @@ pub async fn an_old_epoch_changes_nothing(state: &dyn ShardState) {
     assert_eq!(stored(state).await, new);
 }
 
+/// A write of the holder's own that arrives late, after the holder has gone on, does not open a bucket again.
+pub async fn no_update_moves_back(state: &dyn ShardState) {
+    created(state).await;
+    let taken = state.take(SHARD, "me").await.unwrap();
+    let at = |watermark: i64, closing: i64| ShardRow {
+        watermark: Bucket(taken.watermark.0 + watermark),
+        closing: Bucket(taken.watermark.0 + closing),
+        ..taken.clone()
+    };
+    for (watermark, closing) in [(0, 1), (1, 1), (1, 2)] {
+        state.update(at(watermark, closing)).await.unwrap();
+    }
+    for (watermark, closing) in [(0, 1), (1, 1), (0, 2)] {
+        assert_conflict(state.update(at(watermark, closing)).await);
+        assert_eq!(stored(state).await, at(1, 2));
+    }
+    state.update(at(2, 2)).await.unwrap();
+}
+
 /// An update makes no row.
 pub async fn an_absent_row_cannot_be_updated(state: &dyn ShardState) {
     assert_conflict(state.update(initial(SHARD)).await);
@@ -189,6 +208,7 @@ macro_rules! shard_state_checks {
             the_holder_writes
             an_update_leaves_the_owner
             an_old_epoch_changes_nothing
+            no_update_moves_back
             an_absent_row_cannot_be_updated
             takers_at_once_get_different_epochs
             the_list_has_every_row
