@@ -9,7 +9,7 @@ use delayq_core::bucket::ShardId;
 use delayq_core::clock::Clock;
 use delayq_core::delay::delay_seconds;
 use delayq_core::error::{ErrorClass, PortError, backoff};
-use delayq_core::handover::{HandoverAction, ShardRow, next_action, page_done};
+use delayq_core::handover::{HandoverAction, ShardRow, next_action, page_done, shard_time_ms};
 use delayq_core::ports::{
     BatchStore, DelayQueue, HealthReport, Page, QueueMessage, ShardState, StoredBatch,
 };
@@ -161,7 +161,9 @@ impl Closer {
 
     /// One action.
     async fn step(&self, row: ShardRow, seen: &mut Seen) -> Result<Step, PortError> {
-        match next_action(&row, self.clock.now_ms(), self.settings.times) {
+        let times = self.settings.times;
+        let now_ms = shard_time_ms(self.clock.now_ms(), self.shards.clock_skew_ms(), times);
+        match next_action(&row, now_ms, times) {
             HandoverAction::UpToDate { .. } => Ok(Step::Ends(Outcome::UpToDate)),
             HandoverAction::Write(next) => {
                 self.shards.update(next.clone()).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use delayq_core::clock::Clock;
 use delayq_core::error::PortError;
-use delayq_core::handover::{HandoverTimes, ShardRow};
+use delayq_core::handover::{HandoverTimes, ShardRow, shard_time_ms};
 use delayq_core::ports::{HealthReport, ShardState, TickQueue};
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +75,9 @@ impl TickSender {
     /// A shard whose handover has used up most of its lead is about to make records late.
     fn watch(&self, row: &ShardRow) {
         let begins_ms = row.watermark.next().start_ms(self.times.bucket_ms) - self.times.lead_ms;
-        let behind_ms = (self.clock.now_ms() - begins_ms).max(0);
+        let skew_ms = self.shards.clock_skew_ms();
+        let now_ms = shard_time_ms(self.clock.now_ms(), skew_ms, self.times);
+        let behind_ms = now_ms.saturating_sub(begins_ms).max(0);
         let component = format!("shard {}", row.shard);
         metrics::gauge!(names::BEHIND_MS, "shard" => row.shard.to_string()).set(behind_ms as f64);
         let state = if behind_ms * 4 > self.times.lead_ms * 3 {

@@ -382,6 +382,21 @@ async fn a_tick_for_a_shard_without_a_row_invents_none() {
     assert_eq!(bench.shards.list().await.expect("rows").len(), 1);
 }
 
+/// The bucket's lead has begun by this machine's clock only; routers may believe it far away and not look at the row.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_of_the_stores_closes_nothing_too_soon() {
+    let bench = Bench::new(Interruption::Nothing, 0).await;
+    bench.store(0, 1, 0..10).await;
+    bench.shards.set_clock_skew_ms(Some(20 * 60_000));
+    assert_eq!(bench.close().await, Outcome::UpToDate);
+    let row = bench.row().await;
+    assert!(row.closing < bench.bucket, "closed 20 minutes too soon");
+    assert_eq!(bench.sent(), (vec![], 0));
+    bench.shards.set_clock_skew_ms(Some(0));
+    assert_eq!(bench.close().await, Outcome::UpToDate);
+    assert_eq!(bench.sent().0.len(), 10);
+}
+
 #[tokio::test(start_paused = true)]
 async fn records_read_but_not_sent_are_no_copies_when_the_page_is_read_again() {
     let bench = Bench::new(Interruption::QueueFailure, 0).await;

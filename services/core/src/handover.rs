@@ -103,6 +103,19 @@ pub fn may_skip_state_read(
         && lead_begins_ms.saturating_sub(now_after_write_ms) > times.skip_read_ms
 }
 
+/// What time it is for the shards: by this machine's clock, or by the store's where the two are further apart than
+/// the largest skew. Buckets are closed and rows begun by it: else one clock that is far ahead would close
+/// what routers with good clocks believe far away, and do not look whether it is closing.
+#[must_use]
+pub fn shard_time_ms(now_ms: EpochMs, skew_ms: Option<i64>, times: HandoverTimes) -> EpochMs {
+    match skew_ms {
+        Some(skew_ms) if skew_ms.saturating_abs() > times.max_skew_ms => {
+            now_ms.saturating_sub(skew_ms)
+        }
+        _ => now_ms,
+    }
+}
+
 /// What the holder of a shard does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandoverAction {
@@ -262,6 +275,20 @@ mod tests {
         for refused in [to(6, 6, 2), to(6, 6, 4), to(4, 6, 3), to(5, 5, 3)] {
             assert!(!row.may_become(&refused), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_gives_way_to_the_stores() {
+        for (skew, time) in [
+            (None, 1_000_000),
+            (Some(60_000), 1_000_000),
+            (Some(60_001), 939_999),
+            (Some(-60_000), 1_000_000),
+            (Some(-60_001), 1_060_001),
+        ] {
+            assert_eq!(shard_time_ms(1_000_000, skew, TIMES), time, "{skew:?}");
+        }
+        assert_eq!(shard_time_ms(i64::MAX, Some(i64::MIN), TIMES), i64::MAX);
     }
 
     proptest! {

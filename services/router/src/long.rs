@@ -8,7 +8,7 @@ use std::time::Duration;
 use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
 use delayq_core::clock::Clock;
 use delayq_core::error::{Backoff, ErrorClass, PortError};
-use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read};
+use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read, shard_time_ms};
 use delayq_core::packer::{EncodedBatch, SizeLimits, encode_within};
 use delayq_core::ports::{BatchStore, HealthReport, ShardState, StoredBatch, paired};
 use delayq_core::record::{QueueGroup, Scheduled};
@@ -277,8 +277,14 @@ impl LongWriter {
         {
             return Ok(());
         }
-        let row = ShardRow::initial(shard, self.clock.now_ms(), self.settings.times.bucket_ms);
-        self.shards.create_if_absent(row).await?;
+        // Read first: the answer says what time it is for the store. A row begun by a clock that is far ahead would close
+        // buckets that other routers believe far away.
+        if self.shards.read(shard).await?.is_none() {
+            let times = self.settings.times;
+            let now_ms = shard_time_ms(self.clock.now_ms(), self.shards.clock_skew_ms(), times);
+            let row = ShardRow::initial(shard, now_ms, times.bucket_ms);
+            self.shards.create_if_absent(row).await?;
+        }
         if let Ok(mut known) = self.ensured.lock() {
             known.insert(shard);
         }
