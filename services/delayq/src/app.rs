@@ -100,6 +100,8 @@ pub async fn run_on(
     health: Health,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::arm();
     let health: Arc<dyn HealthReport> = Arc::new(HealthPort::expecting(&health, roles));
     let clock = backends.clock;
     let kafka = settings::kafka(config);
@@ -113,6 +115,8 @@ pub async fn run_on(
             clock: clock.clone(),
             health: health.clone(),
         };
+        #[cfg(feature = "failpoints")]
+        let ports = crate::failpoints::scheduler(ports);
         let (settings, stop) = (settings::scheduler(config), stop.clone());
         tasks.spawn(async move {
             delayq_scheduler::run(settings, ports, stop).await;
@@ -134,6 +138,8 @@ pub async fn run_on(
                 clock: clock.clone(),
                 health: health.clone(),
             };
+            #[cfg(feature = "failpoints")]
+            let ports = crate::failpoints::emitter(ports, &config.topics.dead_letter);
             let (mut settings, stop) = (settings::emitter(config), stop.clone());
             settings.publish.clock_check = backends.clock_check;
             tasks.spawn(async move {
@@ -153,6 +159,8 @@ pub async fn run_on(
                 clock,
                 health,
             };
+            #[cfg(feature = "failpoints")]
+            let ports = crate::failpoints::router(ports, &config.topics.dead_letter);
             let (mut settings, stop) = (settings::router(config)?, stop.clone());
             settings.publish.clock_check = backends.clock_check;
             tasks.spawn(async move {

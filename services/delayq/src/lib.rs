@@ -7,6 +7,8 @@ pub mod cli;
 pub mod dead_letters;
 pub mod demo;
 pub mod embedded;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod health;
 pub mod init;
 pub mod role;
