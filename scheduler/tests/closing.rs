@@ -58,6 +58,8 @@ enum Interruption {
     Takeover,
     /// The store does not answer, once.
     Failure,
+    /// Another scheduler takes the shard, and the store does not answer.
+    TakeoverInAFailure,
     /// The queue does not answer, once, when an unreadable batch is passed on.
     QueueFailure,
 }
@@ -114,6 +116,10 @@ impl BatchStore for Interrupted {
                 Interruption::Nothing | Interruption::QueueFailure => {}
                 Interruption::Takeover => drop(self.shards.take(SHARD, "another").await?),
                 Interruption::Failure => {
+                    return Err(PortError::new(ErrorClass::Transient, "test", "no answer"));
+                }
+                Interruption::TakeoverInAFailure => {
+                    self.shards.take(SHARD, "another").await?;
                     return Err(PortError::new(ErrorClass::Transient, "test", "no answer"));
                 }
             }
@@ -348,6 +354,15 @@ async fn a_holder_that_was_overtaken_stops_and_the_next_one_finishes() {
         expected,
         "the page that was not saved is repeated, no other"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_was_overtaken_during_a_failure_does_not_take_the_shard_back() {
+    let bench = Bench::new(Interruption::TakeoverInAFailure, 1).await;
+    bench.store(0, 1, 0..10).await;
+    assert_eq!(bench.close().await, Outcome::Lost);
+    let row = bench.row().await;
+    assert_eq!((row.owner.as_str(), row.epoch), ("another", 2));
 }
 
 #[tokio::test(start_paused = true)]

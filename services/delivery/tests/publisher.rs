@@ -1,0 +1,161 @@
+//! The publisher over a sink that answers when the test says so: nothing ends before the broker's word, nothing goes
+//! out before the wall clock says so.
+
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use delayq_core::clock::ManualClock;
+use delayq_core::error::PortError;
+use delayq_core::headers::Refusal;
+use delayq_core::ports::{Acknowledge, HealthReport, Published, RecordSink};
+use delayq_core::priority::Priority;
+use delayq_core::record::{Outgoing, Path, Record, Scheduled, Source, TopicPartition};
+use delayq_delivery::payloads::{PayloadSettings, Payloads};
+use delayq_delivery::publish::{
+    DeadLetter, End, EndKind, Job, PublishSettings, Publisher, Work, always_alive, start,
+};
+use delayq_embedded::MemoryPayloadStore;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+const NOW_MS: i64 = 1_800_000_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Silent;
+
+impl HealthReport for Silent {
+    fn report(&self, _component: &str, _state: Result<(), String>) {}
+    fn beat(&self, _task: &'static str, _limit: Duration) {}
+    fn forget(&self, _component: &str) {}
+}
+
+/// Takes everything and keeps the acknowledgements.
+#[derive(Default)]
+struct Withholding(Mutex<Vec<Acknowledge>>);
+
+impl Withholding {
+    fn handed_over(&self) -> usize {
+        self.0.lock().expect("unpoisoned").len()
+    }
+
+    fn confirm_all(&self) {
+        for acknowledge in self.0.lock().expect("unpoisoned").drain(..) {
+            acknowledge(Ok(Published {
+                partition: 0,
+                offset: 0,
+            }));
+        }
+    }
+}
+
+impl RecordSink for Withholding {
+    fn publish(&self, _record: &Outgoing, acknowledge: Acknowledge) -> Result<(), Acknowledge> {
+        self.0.lock().expect("unpoisoned").push(acknowledge);
+        Ok(())
+    }
+
+    fn health(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    clock: Arc<ManualClock>,
+    sink: Arc<Withholding>,
+    publisher: Publisher<u32>,
+    ends: UnboundedReceiver<End<u32>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::at(NOW_MS));
+        let sink = Arc::new(Withholding::default());
+        let settings = PublishSettings {
+            service: "test",
+            dead_letter_topic: "dead".into(),
+            attempts: 3,
+            retry_first: Duration::from_millis(10),
+            retry_max: Duration::from_secs(1),
+            breaker_probe: Duration::from_secs(1),
+            max_under_way: 100,
+            floor_every: 10,
+            clock_check: Duration::from_secs(1),
+        };
+        let payload_settings = PayloadSettings {
+            zstd_level: 1,
+            expire_after_ms: 1,
+            retry_first: Duration::from_millis(10),
+            retry_max: Duration::from_secs(1),
+            concurrency: 1,
+        };
+        let store = Arc::new(MemoryPayloadStore::new(clock.clone()));
+        let payloads = Payloads::new(store, clock.clone(), Arc::new(Silent), payload_settings);
+        let (publisher, ends) = start(settings, sink.clone(), clock.clone(), Arc::new(payloads));
+        Self {
+            clock,
+            sink,
+            publisher,
+            ends,
+        }
+    }
+
+    fn hold(&self, work: Work, ticket: u32) {
+        let job = Job::new(work, ticket, always_alive());
+        assert!(self.publisher.hold(vec![job]));
+    }
+}
+
+fn scheduled(due_ms: i64) -> Scheduled {
+    Scheduled {
+        source: Source {
+            at: TopicPartition::new("d", 0),
+            offset: 1,
+        },
+        output_topic: "out".into(),
+        priority: Priority::Standard,
+        due_ms,
+        timestamp_ms: NOW_MS,
+        id: None,
+        path: Path::Direct,
+        record: Record::default(),
+        payload: None,
+        limit: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wall_clock_is_read_again_before_a_record_goes_out() {
+    let bench = Bench::new();
+    let due_ms = NOW_MS + 1_000;
+    bench.hold(Work::Publish(Arc::new(scheduled(due_ms))), 1);
+    // The timer fires, and the wall clock was set back meanwhile: it is not due.
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.handed_over(), 0, "early");
+    bench.clock.advance(999);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.handed_over(), 0, "a millisecond early");
+    bench.clock.advance(1);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.handed_over(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_and_a_dead_letter_end_with_the_brokers_word_and_not_before() {
+    let mut bench = Bench::new();
+    let record = scheduled(NOW_MS);
+    let letter = DeadLetter::unpublishable(&record, Refusal::new("test", "test"));
+    bench.hold(Work::Publish(Arc::new(record)), 1);
+    bench.hold(Work::DeadLetter(Arc::new(letter)), 2);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.handed_over(), 2);
+    assert!(bench.ends.try_recv().is_err(), "nothing is confirmed yet");
+    bench.sink.confirm_all();
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        let end = bench.ends.recv().await.expect("an end");
+        ended.push((end.ticket, end.kind));
+    }
+    ended.sort_by_key(|(ticket, _)| *ticket);
+    assert_eq!(ended, [(1, EndKind::Published), (2, EndKind::DeadLettered)]);
+}
