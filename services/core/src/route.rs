@@ -481,6 +481,20 @@ mod tests {
         assert_eq!(refused(large), "record-too-large");
     }
 
+    #[test]
+    fn the_largest_record_has_room_for_the_headers_that_are_added() {
+        let of_bytes = |bytes: usize| {
+            let mut one = incoming(&[("delay-target", "orders")]);
+            let others = one.record.payload_bytes() - 1;
+            one.record.value = Some(Bytes::from(vec![0; bytes - others]));
+            one
+        };
+        let largest = policy().message_max_bytes - ADDED_HEADERS_MAX_BYTES;
+        let fits = route(of_bytes(largest), NOW, &policy());
+        assert!(matches!(fits, Decision::Schedule(_)), "{fits:?}");
+        assert_eq!(refused(of_bytes(largest + 1)), "record-too-large");
+    }
+
     fn by(route: Route, headers: &[(&str, &str)]) -> Decision {
         let policy = Policy {
             routes: vec![route],
