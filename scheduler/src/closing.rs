@@ -107,6 +107,10 @@ impl Closer {
                     self.health.report(COMPONENT, Ok(()));
                     attempt = 0;
                     unsaved = None;
+                    if epoch.is_none() {
+                        metrics::gauge!(names::HELD_EPOCH, "shard" => shard.to_string())
+                            .set(next.epoch as f64);
+                    }
                     epoch = Some(next.epoch);
                     row = Some(next);
                 }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod ticks;
+pub mod watch;
 
 pub use config::SchedulerSettings;
 pub use pipeline::{SchedulerPorts, run};

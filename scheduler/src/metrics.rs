@@ -12,6 +12,14 @@ pub const COPIES: &str = "delayq_scheduler_copies_dropped_total";
 pub const UNREADABLE: &str = "delayq_scheduler_unreadable_batches_total";
 /// Gauge, milliseconds: how far a shard's handover is behind its lead. Label: shard.
 pub const BEHIND_MS: &str = "delayq_scheduler_behind_ms";
+/// Gauge, milliseconds: now minus the end of the last bucket that a shard has handed over. Buckets are handed over ahead
+/// of time, so it is below zero while all is well. Label: shard.
+pub const WATERMARK_AGE_MS: &str = "delayq_scheduler_watermark_age_ms";
+/// Gauge: a shard's epoch, which rises whenever a scheduler takes the shard. Label: shard.
+pub const EPOCH: &str = "delayq_scheduler_epoch";
+/// Gauge: the epoch under which this process took a shard last; the process with the highest is its last holder. Label:
+/// shard.
+pub const HELD_EPOCH: &str = "delayq_scheduler_held_epoch";
 /// Counter: leases lost while working.
 pub const LEASES_LOST: &str = "delayq_scheduler_leases_lost_total";
 
@@ -28,5 +36,22 @@ pub fn describe() {
         ::metrics::Unit::Milliseconds,
         "How far a shard's handover is behind its lead"
     );
+    describe_gauge!(
+        WATERMARK_AGE_MS,
+        ::metrics::Unit::Milliseconds,
+        "Now minus the end of the last bucket handed over; below zero while all is well"
+    );
+    describe_gauge!(EPOCH, "A shard's epoch: rises whenever it is taken");
+    describe_gauge!(
+        HELD_EPOCH,
+        "The epoch under which this process took a shard last"
+    );
     describe_counter!(LEASES_LOST, "Leases lost while working");
+}
+
+/// A counter that alarms are about is there before its first event: the first is an increase, too.
+pub(crate) fn start_at_zero() {
+    for counter in [LEASES_LOST, UNREADABLE] {
+        ::metrics::counter!(counter).increment(0);
+    }
 }

@@ -15,6 +15,7 @@ use crate::closing::{Closer, Outcome};
 use crate::config::SchedulerSettings;
 use crate::metrics as names;
 use crate::ticks::TickSender;
+use crate::watch::ShardWatch;
 
 /// What the scheduler needs.
 pub struct SchedulerPorts {
@@ -39,6 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until `stop`; work under way ends after its current page.
 pub async fn run(settings: SchedulerSettings, ports: SchedulerPorts, stop: CancellationToken) {
+    names::start_at_zero();
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
         None,
@@ -52,7 +54,7 @@ pub async fn run(settings: SchedulerSettings, ports: SchedulerPorts, stop: Cance
         clock: ports.clock.clone(),
         health: ports.health.clone(),
         tick: settings.tick,
-        times: settings.times,
+        watch: ShardWatch::new(settings.times, ports.clock.clone(), ports.health.clone()),
     };
     let closer = Arc::new(Closer {
         store: ports.store,

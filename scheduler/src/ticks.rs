@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use delayq_core::clock::Clock;
 use delayq_core::error::PortError;
-use delayq_core::handover::{HandoverTimes, ShardRow, shard_time_ms};
 use delayq_core::ports::{HealthReport, ShardState, TickQueue};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics as names;
+use crate::watch::ShardWatch;
 
 /// Sends ticks.
 pub struct TickSender {
@@ -23,8 +22,8 @@ pub struct TickSender {
     pub health: Arc<dyn HealthReport>,
     /// How often.
     pub tick: Duration,
-    /// The handover's times.
-    pub times: HandoverTimes,
+    /// Told of every row.
+    pub watch: ShardWatch,
 }
 
 /// Wait after a failure.
@@ -65,29 +64,11 @@ impl TickSender {
     }
 
     async fn send_all(&self, tick_ms: i64) -> Result<(), PortError> {
-        for row in self.shards.list().await? {
-            self.watch(&row);
+        let rows = self.shards.list().await?;
+        self.watch.look(&rows, self.shards.clock_skew_ms());
+        for row in rows {
             self.ticks.send(row.shard, tick_ms).await?;
         }
         Ok(())
-    }
-
-    /// A shard whose handover has used up most of its lead is about to make records late.
-    fn watch(&self, row: &ShardRow) {
-        let begins_ms = row.watermark.next().start_ms(self.times.bucket_ms) - self.times.lead_ms;
-        let skew_ms = self.shards.clock_skew_ms();
-        let now_ms = shard_time_ms(self.clock.now_ms(), skew_ms, self.times);
-        let behind_ms = now_ms.saturating_sub(begins_ms).max(0);
-        let component = format!("shard {}", row.shard);
-        metrics::gauge!(names::BEHIND_MS, "shard" => row.shard.to_string()).set(behind_ms as f64);
-        let state = if behind_ms * 4 > self.times.lead_ms * 3 {
-            Err(format!(
-                "handover is {behind_ms} ms behind its lead of {} ms; last holder {:?}",
-                self.times.lead_ms, row.owner
-            ))
-        } else {
-            Ok(())
-        };
-        self.health.report(&component, state);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod bucket;
+pub mod canary;
 pub mod clock;
 pub mod commit_metadata;
 pub mod delay;

@@ -53,6 +53,7 @@ pub struct Token(u64);
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     offset: i64,
+    delivered_ms: i64,
     finished: bool,
 }
 
@@ -77,8 +78,9 @@ impl OffsetTracker {
         }
     }
 
-    /// A record was delivered. `None` when its offset does not ascend: it was delivered before in this assignment.
-    pub fn deliver(&mut self, offset: i64) -> Option<Token> {
+    /// A record was delivered, at `delivered_ms` by a clock of the caller's. `None` when its offset does not ascend: it was
+    /// delivered before in this assignment.
+    pub fn deliver(&mut self, offset: i64, delivered_ms: i64) -> Option<Token> {
         let last = self
             .entries
             .back()
@@ -90,6 +92,7 @@ impl OffsetTracker {
         let token = Token(self.first + self.entries.len() as u64);
         self.entries.push_back(Entry {
             offset,
+            delivered_ms,
             finished: false,
         });
         self.unfinished += 1;
@@ -133,10 +136,10 @@ impl OffsetTracker {
         self.unfinished
     }
 
-    /// Offset of the oldest unfinished record.
+    /// The oldest unfinished record: its offset, and when it was delivered.
     #[must_use]
-    pub fn oldest_unfinished(&self) -> Option<i64> {
-        self.entries.front().map(|e| e.offset)
+    pub fn oldest_unfinished(&self) -> Option<(i64, i64)> {
+        self.entries.front().map(|e| (e.offset, e.delivered_ms))
     }
 
     /// What is finished beyond the head. A range spans gaps in the numbers: nothing in them will be delivered.
@@ -167,7 +170,7 @@ mod tests {
         let mut tracker = OffsetTracker::new(Some(5));
         let tokens: Vec<_> = [5, 6, 9, 12]
             .iter()
-            .map(|o| tracker.deliver(*o).unwrap())
+            .map(|o| tracker.deliver(*o, *o * 10).unwrap())
             .collect();
         tracker.finish(tokens[1]);
         tracker.finish(tokens[2]);
@@ -181,11 +184,11 @@ mod tests {
         );
         assert!(tracker.finished_beyond_head().is_empty());
         assert_eq!(
-            tracker.deliver(12),
+            tracker.deliver(12, 0),
             None,
             "redelivered within the assignment"
         );
-        assert_eq!(tracker.deliver(3), None, "before the head");
+        assert_eq!(tracker.deliver(3, 0), None, "before the head");
         assert!(!tracker.finish(tokens[0]), "finished twice");
     }
 
@@ -198,7 +201,7 @@ mod tests {
             let mut tracker = OffsetTracker::new(None);
             let mut offset = 0;
             let mut delivered = Vec::new();
-            for gap in gaps { offset += gap; delivered.push((offset, tracker.deliver(offset).unwrap())); }
+            for gap in gaps { offset += gap; delivered.push((offset, tracker.deliver(offset, offset + 7).unwrap())); }
             let mut done = BTreeSet::new();
             for index in order {
                 let (offset, token) = delivered[index.index(delivered.len())];
@@ -215,7 +218,7 @@ mod tests {
                     prop_assert_eq!(finished, done.contains(offset));
                 }
                 prop_assert_eq!(tracker.unfinished(), delivered.len() - done.len());
-                prop_assert_eq!(tracker.oldest_unfinished(), first_open.filter(|_| tracker.unfinished() > 0));
+                prop_assert_eq!(tracker.oldest_unfinished(), first_open.map(|open| (open, open + 7)));
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct Policy {
     pub message_type_header: String,
     /// Delay and dead-letter topics: never a target, never an output.
     pub own_topics: BTreeSet<String>,
+    /// Target of delayq's own canaries, and the topic they come out of: allowed, and no route decides about them.
+    pub canary_topic: Option<Arc<str>>,
     /// Output topic: `{target}` and `{priority}` are replaced.
     pub output_template: String,
     /// Longest time from a record's timestamp to its due time.
@@ -165,7 +167,13 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
     let delay_topic = incoming.source.at.topic.as_ref();
     let message_type = incoming.record.header_text(&policy.message_type_header);
     let asked = controls.target.as_deref();
-    let route = policy.routes.iter().find(|route| {
+    let canary = policy
+        .canary_topic
+        .as_ref()
+        .filter(|topic| asked == Some(topic));
+    // A canary shows how the paths are, not what a route makes of them.
+    let mut routes = policy.routes.iter().filter(|_| canary.is_none());
+    let route = routes.find(|route| {
         let target = asked
             .or(route.target.as_deref())
             .or(policy.default_target.as_deref());
@@ -196,7 +204,10 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
     }
     let spread_ms = route.map_or(0, |route| route.spread_of(&incoming.source, priority));
     let due_ms = due_ms.saturating_add(spread_ms);
-    let output_topic = output_topic(incoming, asked, priority, route, policy)?;
+    let output_topic = match canary {
+        Some(topic) => topic.clone(),
+        None => output_topic(incoming, asked, priority, route, policy)?,
+    };
     let size_bytes = incoming.record.payload_bytes() + ADDED_HEADERS_MAX_BYTES;
     if size_bytes > policy.message_max_bytes {
         return Err(Refusal::new(
@@ -277,7 +288,8 @@ fn output_topic(
                 ),
             ));
         }
-        if name.starts_with("__") || policy.own_topics.contains(name) {
+        let own = policy.own_topics.contains(name) || policy.canary_topic.as_deref() == Some(name);
+        if own || name.starts_with("__") {
             return Err(Refusal::new(
                 "target-not-allowed",
                 format!("{name:?} is a topic of Kafka's or delayq's own"),
@@ -335,6 +347,7 @@ mod tests {
             }],
             message_type_header: "message-type".into(),
             own_topics: BTreeSet::from(["orders.delay".to_owned(), "dead".to_owned()]),
+            canary_topic: Some("canary".into()),
             output_template: "{target}.{priority}".into(),
             max_delay_ms: 7 * 86_400_000,
             direct_ms: 2_000,
@@ -416,6 +429,43 @@ mod tests {
             panic!("refused")
         };
         assert_eq!(&*s.output_topic, "orders.standard");
+    }
+
+    #[test]
+    fn a_canary_needs_no_permission_and_no_route_decides_about_it() {
+        let mut policy = policy();
+        policy.routes.insert(
+            0,
+            Route {
+                high: HighPriority::BypassAll,
+                limited: true,
+                output_template: Some("elsewhere.{target}".into()),
+                ..Route::default()
+            },
+        );
+        let headers = [
+            ("delay-target", "canary"),
+            ("delay-priority", "high"),
+            ("delay-ms", "5000"),
+        ];
+        let Decision::Schedule(canary) = route(incoming(&headers), NOW, &policy) else {
+            panic!("refused")
+        };
+        assert_eq!(&*canary.output_topic, "canary");
+        assert_eq!((canary.path, canary.due_ms), (Path::Short, NOW + 5_000));
+        assert_eq!(canary.limit, None);
+        // What others send does not come out there, and without canaries the name is nobody's.
+        policy.routes.clear();
+        policy.output_template = "canary{priority}".replace("{priority}", "");
+        let Decision::Refuse { refusal, .. } =
+            route(incoming(&[("delay-target", "orders")]), NOW, &policy)
+        else {
+            panic!("an output of delayq's own")
+        };
+        assert_eq!(refusal.code, "target-not-allowed");
+        policy.canary_topic = None;
+        let refused = route(incoming(&headers), NOW, &policy);
+        assert!(matches!(refused, Decision::Refuse { .. }));
     }
 
     #[test]

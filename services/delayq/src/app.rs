@@ -13,14 +13,16 @@ use delayq_core::ports::{
     TickQueue,
 };
 use delayq_emitter::EmitterPorts;
-use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings};
+use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings, tail_topic};
 use delayq_router::RouterPorts;
 use delayq_runtime::config::Config;
 use delayq_runtime::health::Health;
 use delayq_scheduler::SchedulerPorts;
+use delayq_scheduler::watch::ShardWatch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::canary::{self, CanaryPorts, CanarySettings, Leader};
 use crate::health::HealthPort;
 pub use crate::init::init;
 use crate::role::Role;
@@ -106,6 +108,16 @@ pub async fn run_on(
     let clock = backends.clock;
     let kafka = settings::kafka(config);
     let mut tasks = JoinSet::new();
+    if roles.contains(&Role::Router) && !roles.contains(&Role::Scheduler) {
+        // Shards whose schedulers are all gone are named by somebody.
+        let watch = ShardWatch::new(settings::times(config), clock.clone(), health.clone());
+        let (shards, every) = (backends.shards.clone(), config.scheduler.tick);
+        let (count, stop) = (config.long.shards, stop.clone());
+        tasks.spawn(async move {
+            watch.run(shards.as_ref(), count, every, stop).await;
+            "shard watch"
+        });
+    }
     if roles.contains(&Role::Scheduler) {
         let ports = SchedulerPorts {
             store: backends.store.clone(),
@@ -120,7 +132,7 @@ pub async fn run_on(
         let (settings, stop) = (settings::scheduler(config), stop.clone());
         tasks.spawn(async move {
             delayq_scheduler::run(settings, ports, stop).await;
-            Role::Scheduler
+            "scheduler"
         });
     }
     if roles.iter().any(|role| *role != Role::Scheduler) {
@@ -144,20 +156,28 @@ pub async fn run_on(
             settings.publish.clock_check = backends.clock_check;
             tasks.spawn(async move {
                 delayq_emitter::run(settings, ports, stop).await;
-                Role::Emitter
+                "emitter"
             });
         }
+        let canaries = CanarySettings::new(config, settings::policy(config)?.names);
+        let mut leads = None;
         if roles.contains(&Role::Router) {
             let source = KafkaSource::start(&kafka, settings::source(config))?;
+            let mut source = (backends.source)(Box::new(source));
+            if let Some(canaries) = &canaries {
+                let (watched, told) = Leader::watch(source, &canaries.delay_topic);
+                source = Box::new(watched);
+                leads = Some(told);
+            }
             let ports = RouterPorts {
-                source: (backends.source)(Box::new(source)),
-                sink,
+                source,
+                sink: sink.clone(),
                 queue: backends.queue.clone(),
                 store: backends.store.clone(),
                 shards: backends.shards.clone(),
                 payloads: backends.payloads.clone(),
-                clock,
-                health,
+                clock: clock.clone(),
+                health: health.clone(),
             };
             #[cfg(feature = "failpoints")]
             let ports = crate::failpoints::router(ports, &config.topics.dead_letter);
@@ -165,14 +185,28 @@ pub async fn run_on(
             settings.publish.clock_check = backends.clock_check;
             tasks.spawn(async move {
                 delayq_router::run(settings, ports, stop).await;
-                Role::Router
+                "router"
+            });
+        }
+        if let Some(canaries) = canaries {
+            let ports = CanaryPorts {
+                tail: tail_topic(&kafka, &canaries.topic)?,
+                sink,
+                clock,
+                health,
+                leads,
+            };
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                canary::run(canaries, ports, stop).await;
+                "canaries"
             });
         }
     }
     while let Some(ended) = tasks.join_next().await {
         match ended {
-            Ok(role) if stop.is_cancelled() => tracing::info!(?role, "stopped"),
-            Ok(role) => bail!("{role:?} ended without being asked to"),
+            Ok(part) if stop.is_cancelled() => tracing::info!(part, "stopped"),
+            Ok(part) => bail!("{part} ended without being asked to"),
             Err(error) => return Err(error).context("a role panicked"),
         }
     }

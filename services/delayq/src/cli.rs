@@ -168,15 +168,21 @@ impl ConfigArgs {
         Sources::from_process(self.config.clone(), self.overrides.clone())
     }
 
-    /// As [`ConfigArgs::load`]; without `topics.allow` every target is allowed.
-    fn load_allowing_all(&self) -> Result<Config, ConfigErrors> {
+    /// As [`ConfigArgs::load`], without canaries; without `topics.allow` every target is allowed.
+    fn load_embedded(&self) -> Result<Config, ConfigErrors> {
+        let sources = || {
+            let mut sources = self.sources();
+            // Nobody is woken by a test's delayq; `--set canary.enabled=true` comes after and wins.
+            sources.set.insert(0, "canary.enabled=false".to_owned());
+            sources
+        };
         let unset = |errors: &ConfigErrors| {
             let mut faults = errors.faults().iter();
             faults.any(|fault| fault.concerns("topics.allow"))
         };
-        match self.load() {
+        match load(&sources()) {
             Err(errors) if unset(&errors) => {
-                let mut sources = self.sources();
+                let mut sources = sources();
                 sources.set.push("topics.allow=*".to_owned());
                 load(&sources)
             }
@@ -248,7 +254,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             targets,
             config,
         } => {
-            let mut config = config.load_allowing_all()?;
+            let mut config = config.load_embedded()?;
             let kafka = EmbeddedKafka::start(&kafka).await?;
             config.kafka.bootstrap_servers = kafka.address().to_string();
             kafka.create_topics(&config, &targets)?;
@@ -382,6 +388,7 @@ fn stop_limit(config: &Config) -> Duration {
 }
 
 fn describe_metrics() {
+    crate::canary::metrics::describe();
     delayq_router::metrics::describe();
     delayq_scheduler::metrics::describe();
     delayq_emitter::metrics::describe();

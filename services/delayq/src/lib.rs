@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod bench;
+pub mod canary;
 pub mod check;
 pub mod cli;
 pub mod dead_letters;

@@ -171,6 +171,10 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         routes: config.routes.iter().map(route).collect::<Result<_, _>>()?,
         message_type_header: headers.message_type,
         own_topics: topics.own(),
+        canary_topic: config
+            .canary
+            .enabled
+            .then(|| Arc::from(config.canary.topic.as_str())),
         output_template: topics.output.clone(),
         max_delay_ms: ms(config.delays.max),
         direct_ms: ms(config.delays.direct),
@@ -272,6 +276,7 @@ pub fn router(config: &Config) -> anyhow::Result<RouterSettings> {
         commit_interval: config.router.commit_interval,
         metadata_max_bytes: config.router.metadata_max_bytes.as_usize(),
         revoke_timeout: config.kafka.revoke_timeout.saturating_sub(REVOKE_MARGIN),
+        stall_after: config.router.stall_after,
         stop_timeout: config.router.stop_timeout,
     })
 }
@@ -313,6 +318,7 @@ pub fn emitter(config: &Config) -> EmitterSettings {
         receive_concurrency: count(emitter.receive_concurrency),
         wait: emitter.wait,
         recent_sources: count(emitter.recent_sources),
+        stall_after: emitter.stall_after,
         stop_publish_within_ms: ms(emitter.stop_publish_within),
         stop_timeout: emitter.stop_timeout,
     }

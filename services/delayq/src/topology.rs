@@ -7,6 +7,7 @@ use delayq_core::route::ADDED_HEADERS_MAX_BYTES;
 use delayq_kafka::{TopicDescription, TopicSpec};
 use delayq_runtime::config::Config;
 
+use crate::canary;
 use crate::settings::DEAD_LETTER_ROOM_BYTES;
 
 /// How long a delay topic that `init` creates keeps records: 14 days of standing still lose nothing.
@@ -16,11 +17,17 @@ const RETENTION_MIN_MS: i64 = 3 * DAY_MS;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// One partition holds the refusals of years.
 const DEAD_LETTER_PARTITIONS: i32 = 1;
+/// Who starts to observe reads the canary topic from its beginning: it is kept small.
+const CANARY_PARTITIONS: i32 = 1;
+const CANARY_RETENTION_MIN_MS: i64 = 3600 * 1000;
+/// Retention deletes whole segments, never the one that is written to.
+const CANARY_SEGMENT_MS: i64 = 10 * 60 * 1000;
 
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const LOG_APPEND_TIME: &str = "LogAppendTime";
 const RETENTION: &str = "retention.ms";
+const SEGMENT: &str = "segment.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const CLEANUP_POLICY: &str = "cleanup.policy";
 
@@ -33,6 +40,8 @@ pub enum Purpose {
     DeadLetter,
     /// Records appear in it when they are due.
     Output,
+    /// Canaries come out of it.
+    Canary,
 }
 
 /// A topic that must be there.
@@ -52,6 +61,7 @@ impl Topic {
             Purpose::Delay => "delay topic",
             Purpose::DeadLetter => "dead-letter topic",
             Purpose::Output => "output topic",
+            Purpose::Canary => "canary topic",
         };
         format!("{purpose} {}", self.name)
     }
@@ -77,6 +87,12 @@ impl Topic {
                 let setting = text((MAX_MESSAGE_BYTES, message_max.to_string()));
                 (partitions, BTreeMap::from([setting]))
             }
+            Purpose::Canary => {
+                let kept_ms = canary::times(config).memory_ms().saturating_mul(2);
+                let kept = (RETENTION, kept_ms.max(CANARY_RETENTION_MIN_MS).to_string());
+                let segment = (SEGMENT, CANARY_SEGMENT_MS.to_string());
+                (CANARY_PARTITIONS, [kept, segment].map(text).into())
+            }
         };
         TopicSpec {
             name: self.name.clone(),
@@ -87,7 +103,7 @@ impl Topic {
     }
 }
 
-/// The delay topics, the dead-letter topic, and the output topics of `targets`; each once.
+/// The delay topics, the dead-letter topic, the canary topic, and the output topics of `targets`; each once.
 #[must_use]
 pub fn topics(config: &Config, targets: &[String]) -> Vec<Topic> {
     let mut topics: Vec<Topic> = Vec::new();
@@ -101,6 +117,9 @@ pub fn topics(config: &Config, targets: &[String]) -> Vec<Topic> {
         add(name, Purpose::Delay);
     }
     add(&config.topics.dead_letter, Purpose::DeadLetter);
+    if config.canary.enabled {
+        add(&config.canary.topic, Purpose::Canary);
+    }
     for target in targets {
         for template in templates(config, target) {
             for priority in Priority::ALL {
@@ -174,6 +193,10 @@ pub fn shortcomings(
         Purpose::Delay => look.delay(),
         Purpose::DeadLetter => look.dead_letter(),
         Purpose::Output => look.output(),
+        Purpose::Canary => look
+            .compacted("canaries have no key and are refused")
+            .into_iter()
+            .collect(),
     }
 }
 

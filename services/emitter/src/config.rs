@@ -33,6 +33,8 @@ pub struct EmitterSettings {
     pub wait: Duration,
     /// Sources remembered to drop the queue's own duplicates.
     pub recent_sources: usize,
+    /// How long a message may be held beyond the due time of its last record before the emitter is named as stalled.
+    pub stall_after: Duration,
     /// At a stop, records due within this are still published; the others are put back.
     pub stop_publish_within_ms: i64,
     /// How long a stop may take.

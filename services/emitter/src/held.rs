@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
@@ -34,6 +35,8 @@ pub struct Held {
     pub handle: String,
     /// Memory it counts.
     pub memory_bytes: usize,
+    /// When its last record is due, or goes back to the queue.
+    pub due_by: Instant,
     /// Invisible to others until then.
     pub visible_at: Instant,
     /// Cleared when that has passed.
@@ -66,6 +69,7 @@ impl HeldMessages {
         handle: String,
         undone: usize,
         memory_bytes: usize,
+        due_by: Instant,
         visible_at: Instant,
     ) -> (MessageId, Arc<AtomicBool>) {
         self.next_id += 1;
@@ -74,6 +78,7 @@ impl HeldMessages {
             lane,
             handle,
             memory_bytes,
+            due_by,
             visible_at,
             alive: alive.clone(),
             undone,
@@ -120,6 +125,15 @@ impl HeldMessages {
         }
     }
 
+    /// How far beyond the due time of its last record a message is held, at most.
+    #[must_use]
+    pub fn overdue(&self, now: Instant) -> Duration {
+        let due_by = self.messages.values().map(|held| held.due_by).min();
+        due_by.map_or(Duration::ZERO, |due_by| {
+            now.saturating_duration_since(due_by)
+        })
+    }
+
     /// How many are held.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -136,7 +150,6 @@ impl HeldMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const LANE: Lane = Lane::Main(Priority::High);
 
@@ -144,8 +157,8 @@ mod tests {
     async fn a_message_ends_with_its_last_record_and_is_kept_when_one_was_given_up() {
         let mut held = HeldMessages::default();
         let at = Instant::now() + Duration::from_secs(9);
-        let (whole, _) = held.hold(LANE, "a".into(), 2, 1, at);
-        let (part, _) = held.hold(LANE, "b".into(), 2, 1, at);
+        let (whole, _) = held.hold(LANE, "a".into(), 2, 1, at, at);
+        let (part, _) = held.hold(LANE, "b".into(), 2, 1, at, at);
         assert!(held.done(whole, false).is_none());
         assert!(
             held.done(whole, false)
@@ -163,7 +176,7 @@ mod tests {
     async fn heartbeats_before_the_end_and_none_after_it() {
         let mut held = HeldMessages::default();
         let now = Instant::now();
-        let (id, alive) = held.hold(LANE, "a".into(), 1, 1, now + Duration::from_secs(60));
+        let (id, alive) = held.hold(LANE, "a".into(), 1, 1, now, now + Duration::from_secs(60));
         let soon = |s| now + Duration::from_secs(s);
         assert!(held.heartbeats(now, soon(40)).0.is_empty());
         assert_eq!(held.heartbeats(now, soon(60)).0.len(), 1);
@@ -176,5 +189,25 @@ mod tests {
             (vec![], 0),
             "counted once"
         );
+    }
+
+    #[tokio::test]
+    async fn the_message_that_is_held_longest_beyond_its_time_counts() {
+        let mut held = HeldMessages::default();
+        let now = Instant::now();
+        let after = |s| now + Duration::from_secs(s);
+        assert_eq!(held.overdue(now), Duration::ZERO);
+        let (first, _) = held.hold(LANE, "a".into(), 2, 1, after(5), after(60));
+        held.hold(LANE, "b".into(), 1, 1, after(9), after(60));
+        assert_eq!(held.overdue(after(4)), Duration::ZERO, "not due yet");
+        assert_eq!(held.overdue(after(15)), Duration::from_secs(10));
+        held.done(first, false);
+        assert_eq!(
+            held.overdue(after(15)),
+            Duration::from_secs(10),
+            "half done"
+        );
+        held.done(first, false);
+        assert_eq!(held.overdue(after(15)), Duration::from_secs(6));
     }
 }

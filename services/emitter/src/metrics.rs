@@ -18,6 +18,9 @@ pub const UNREADABLE: &str = "delayq_emitter_unreadable_total";
 pub const HELD_BYTES: &str = "delayq_emitter_held_bytes";
 /// Counter: deletes that failed for good in this process: the message comes again and is dropped then.
 pub const DELETE_FAILED: &str = "delayq_emitter_delete_failed_total";
+/// Gauge, milliseconds: how far beyond the due time of its last record the message is held that is so the longest. 0 when
+/// there is none.
+pub const OVERDUE_MS: &str = "delayq_emitter_held_overdue_ms";
 
 /// Describes the metrics for the exporter.
 pub fn describe() {
@@ -41,4 +44,16 @@ pub fn describe() {
         "Memory of the records held, and set aside for receive calls under way"
     );
     describe_counter!(DELETE_FAILED, "Deletes that failed for good");
+    describe_gauge!(
+        OVERDUE_MS,
+        ::metrics::Unit::Milliseconds,
+        "How far beyond the due time of its last record a message is held"
+    );
+}
+
+/// A counter that alarms are about is there before its first event: the first is an increase, too.
+pub(crate) fn start_at_zero() {
+    for counter in [LAPSED, DELETE_FAILED] {
+        ::metrics::counter!(counter).increment(0);
+    }
 }

@@ -28,6 +28,7 @@ mod sink;
 mod sink_context;
 mod source;
 mod sync;
+mod tail;
 mod topic_log;
 
 pub use admin::{KafkaAdmin, TopicCreation, TopicDescription, TopicSpec};
@@ -35,4 +36,5 @@ pub use send::{Sent, send_one};
 pub use settings::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
+pub use tail::{TailEvent, tail_topic};
 pub use topic_log::{LogPartition, TopicLog};

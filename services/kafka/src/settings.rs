@@ -233,6 +233,25 @@ impl KafkaSettings {
         config.set("allow.auto.create.topics", "false");
         self.with_properties(config)
     }
+
+    /// A consumer of one small topic from its beginning, outside any group.
+    pub(crate) fn tail_config(&self) -> ClientConfig {
+        let mut config = self.client_config();
+        config
+            // librdkafka wants a name; nothing is committed under it, and no group is joined.
+            .set("group.id", "delayq-tail")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.queue.backoff.ms", "5")
+            // The records are few and small; beside the router's consumer this one must take no memory worth a word.
+            .set("queued.max.messages.kbytes", "1024")
+            .set("fetch.message.max.bytes", "65536");
+        self.with_properties(config)
+    }
 }
 
 impl KafkaSettings {

@@ -45,6 +45,8 @@ pub struct RouterSettings {
     pub metadata_max_bytes: usize,
     /// How long a revoked partition may take to finish; below the adapter's own limit.
     pub revoke_timeout: Duration,
+    /// How long the oldest record of a partition may be in hand before the partition is named as stalled.
+    pub stall_after: Duration,
     /// How long a stop may take.
     pub stop_timeout: Duration,
 }

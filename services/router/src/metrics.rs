@@ -18,6 +18,9 @@ pub const SENT_TOO: &str = "delayq_router_closing_bucket_records_total";
 pub const STATE_READS: &str = "delayq_router_state_reads_total";
 /// Counter: records of partitions that were lost or took too long to give up: another router repeats them.
 pub const DISCARDED: &str = "delayq_router_discarded_total";
+/// Gauge, milliseconds: how long the oldest unfinished record of an assigned partition has been in hand; 0 when there is
+/// none, and once the partition is another router's. Labels: topic, partition.
+pub const HEAD_OF_LINE_MS: &str = "delayq_router_head_of_line_ms";
 
 /// Describes the metrics for the exporter.
 pub fn describe() {
@@ -44,4 +47,14 @@ pub fn describe() {
         DISCARDED,
         "Records of partitions lost or given up unfinished"
     );
+    describe_gauge!(
+        HEAD_OF_LINE_MS,
+        ::metrics::Unit::Milliseconds,
+        "How long the oldest unfinished record of an assigned partition has been in hand"
+    );
+}
+
+/// A counter that alarms are about is there before its first event: the first is an increase, too.
+pub(crate) fn start_at_zero() {
+    ::metrics::counter!(DISCARDED).increment(0);
 }

@@ -55,6 +55,17 @@ pub enum Delivered {
     Ignored,
 }
 
+/// The oldest unfinished record of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its offset.
+    pub offset: i64,
+    /// How long it has been in hand, in ms.
+    pub age_ms: i64,
+    /// How many records of the partition are unfinished, this one included.
+    pub unfinished: usize,
+}
+
 /// All assigned partitions.
 #[derive(Debug, Default)]
 pub struct Partitions {
@@ -91,13 +102,14 @@ impl Partitions {
         );
     }
 
-    /// A record was delivered.
+    /// A record was delivered, at `delivered_ms` by the clock that [`Partitions::heads`] is asked by.
     pub fn deliver(
         &mut self,
         partition: &TopicPartition,
         offset: i64,
         leader_epoch: Option<i32>,
         memory_bytes: usize,
+        delivered_ms: i64,
     ) -> Delivered {
         let Some(id) = self.by_partition.get(partition).copied() else {
             return Delivered::Ignored;
@@ -105,7 +117,7 @@ impl Partitions {
         let Some(assignment) = self.assignments.get_mut(&id) else {
             return Delivered::Ignored;
         };
-        let Some(token) = assignment.tracker.deliver(offset) else {
+        let Some(token) = assignment.tracker.deliver(offset, delivered_ms) else {
             return Delivered::Ignored;
         };
         assignment.leader_epoch = assignment.leader_epoch.max(leader_epoch);
@@ -200,6 +212,23 @@ impl Partitions {
         }
     }
 
+    /// What holds up the commits of each partition at `now_ms`.
+    #[must_use]
+    pub fn heads(&self, now_ms: i64) -> Vec<(TopicPartition, Option<Head>)> {
+        let head = |assignment: &Assignment| {
+            let (offset, delivered_ms) = assignment.tracker.oldest_unfinished()?;
+            Some(Head {
+                offset,
+                age_ms: now_ms.saturating_sub(delivered_ms),
+                unfinished: assignment.tracker.unfinished(),
+            })
+        };
+        let assignments = self.assignments.values();
+        assignments
+            .map(|assignment| (assignment.partition.clone(), head(assignment)))
+            .collect()
+    }
+
     /// All partitions.
     #[must_use]
     pub fn all(&self) -> Vec<TopicPartition> {
@@ -236,7 +265,13 @@ mod tests {
     }
 
     fn ticket(partitions: &mut Partitions, offset: i64) -> Ticket {
-        match partitions.deliver(&TopicPartition::new("d", 0), offset, Some(1), 10) {
+        match partitions.deliver(
+            &TopicPartition::new("d", 0),
+            offset,
+            Some(1),
+            10,
+            offset * 100,
+        ) {
             Delivered::New(ticket) => ticket,
             other => panic!("{other:?}"),
         }
@@ -261,12 +296,37 @@ mod tests {
         let kinds: Vec<_> = (6..10)
             .map(|o| {
                 matches!(
-                    after.deliver(&TopicPartition::new("d", 0), o, Some(1), 10),
+                    after.deliver(&TopicPartition::new("d", 0), o, Some(1), 10, 0),
                     Delivered::New(_)
                 )
             })
             .collect();
         assert_eq!(kinds, [true, false, false, true]);
+    }
+
+    #[test]
+    fn the_head_is_the_oldest_that_is_unfinished() {
+        let mut partitions = Partitions::default();
+        partitions.assign(assigned(Some(5), None));
+        let head = |partitions: &Partitions| partitions.heads(2_000)[0].1;
+        assert_eq!(head(&partitions), None);
+        let tickets: Vec<_> = (5..8).map(|o| ticket(&mut partitions, o)).collect();
+        partitions.finish(&tickets[1]);
+        let first = Head {
+            offset: 5,
+            age_ms: 1_500,
+            unfinished: 2,
+        };
+        assert_eq!(head(&partitions), Some(first));
+        partitions.finish(&tickets[0]);
+        let last = Head {
+            offset: 7,
+            age_ms: 1_300,
+            unfinished: 1,
+        };
+        assert_eq!(head(&partitions), Some(last));
+        partitions.finish(&tickets[2]);
+        assert_eq!(head(&partitions), None);
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl Deployment {
             format!("topics.delay={prefix}.delay"),
             format!("topics.dead_letter={prefix}.dead"),
             format!("topics.allow={prefix}.out*"),
+            // Only what a test sends is in its topics, unless it asks for canaries.
+            "canary.enabled=false".to_owned(),
+            format!("canary.topic={prefix}.canary"),
             format!("aws.sqs_endpoint={}", endpoints.sqs),
             format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
             format!("aws.prefix={prefix}"),

@@ -43,6 +43,8 @@ impl Stage {
             format!("topics.delay={prefix}.delay"),
             format!("topics.dead_letter={prefix}.dead"),
             format!("topics.allow={target}*"),
+            // Only what the bench itself sends is measured.
+            "canary.enabled=false".to_owned(),
             format!("aws.sqs_endpoint={}", endpoints.sqs),
             format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
             format!("aws.prefix={prefix}"),

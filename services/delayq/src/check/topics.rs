@@ -92,7 +92,7 @@ fn fine(label: &str, found: &TopicDescription) -> Finding {
 fn missing(topic: &Topic) -> Finding {
     let remedy = match topic.purpose {
         Purpose::Output => "run `delayq init` with its target in --targets",
-        Purpose::Delay | Purpose::DeadLetter => "run `delayq init`",
+        Purpose::Delay | Purpose::DeadLetter | Purpose::Canary => "run `delayq init`",
     };
     Finding::problem(format!("{} does not exist", topic.label()), remedy)
 }

@@ -161,6 +161,7 @@ fn config(places: &[String]) -> anyhow::Result<Config> {
     set.extend([
         format!("kafka.group_id={prefix}"),
         format!("topics.allow={}", TARGETS.join(",")),
+        "canary.enabled=false".to_owned(),
         format!("aws.prefix={prefix}"),
         "aws.access_key_id=demo".to_owned(),
         "aws.secret_access_key=demo".to_owned(),

@@ -37,16 +37,31 @@ fn names(config: &Config, targets: &[&str]) -> Vec<String> {
 #[test]
 fn routes_decide_which_topics_a_target_has() {
     let config = config(ROUTES);
-    let own = ["delayq.delay", "delayq.dead-letters"];
+    let own = ["delayq.delay", "delayq.dead-letters", "delayq.canary"];
     assert_eq!(names(&config, &[]), own);
-    assert_eq!(names(&config, &["bills"])[2..], ["bills"]);
+    assert_eq!(names(&config, &["bills"])[3..], ["bills"]);
     let orders = [
         "audit.orders",
         "orders.high",
         "orders.standard",
         "orders.low",
     ];
-    assert_eq!(names(&config, &["orders", "orders"])[2..], orders);
+    assert_eq!(names(&config, &["orders", "orders"])[3..], orders);
+}
+
+#[test]
+fn the_canary_topic_outlives_what_is_under_way_and_is_there_only_for_canaries() {
+    let mut config = config(ROUTES);
+    let canary = topics(&config, &[]).pop().unwrap();
+    assert_eq!(canary.purpose, Purpose::Canary);
+    let spec = canary.spec(&config, 6, -1);
+    assert_eq!(spec.partitions, 1);
+    let kept_ms: i64 = spec.config["retention.ms"].parse().unwrap();
+    assert!(kept_ms >= crate::canary::times(&config).memory_ms());
+    let compacted = faults(Purpose::Canary, &[("cleanup.policy", "compact")], None);
+    assert!(compacted[0].what.contains("is compacted"), "{compacted:?}");
+    config.canary.enabled = false;
+    assert_eq!(names(&config, &[]).len(), 2);
 }
 
 fn faults(purpose: Purpose, settings: &[(&str, &str)], largest: Option<u64>) -> Vec<Shortcoming> {

@@ -2,8 +2,8 @@
 
 use crate::support::{Installation, admin, create_topic};
 
-/// Delay topic, dead-letter topic, three output topics; six queues and the ticks; three tables.
-const RESOURCES: usize = 15;
+/// Delay topic, dead-letter topic, canary topic, three output topics; six queues and the ticks; three tables.
+const RESOURCES: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_what_it_would_do_does_it_and_then_has_nothing_to_do() {
@@ -111,7 +111,7 @@ async fn the_first_failure_ends_it_and_what_was_done_is_told() {
     own.set("aws.sqs_endpoint=http://127.0.0.1:1".to_owned());
     let ran = own.run(&["init"]).await;
     assert_eq!(ran.code, Some(1), "{ran:#?}");
-    assert_eq!(ran.count(": created"), 2, "{ran:#?}");
+    assert_eq!(ran.count(": created"), 3, "{ran:#?}");
     for part in [
         "http://127.0.0.1:1",
         "Connection refused",

@@ -82,6 +82,7 @@ impl Installation {
             format!("topics.delay={prefix}.delay"),
             format!("topics.dead_letter={prefix}.dead"),
             format!("topics.allow={prefix}.out*"),
+            format!("canary.topic={prefix}.canary"),
             format!("aws.sqs_endpoint={}", endpoints.sqs),
             format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
             format!("aws.prefix={prefix}"),

@@ -152,7 +152,12 @@ pub fn start<T: Send + 'static>(
         sink_full: false,
         opened_by_health: false,
         jitter: Jitter::default(),
+        look_at: Instant::now(),
     };
+    metrics::gauge!(names::BREAKER_OPEN, "service" => driver.settings.service).set(0.0);
+    for cause in ["broker", "record"] {
+        metrics::counter!(names::RETRIES, "cause" => cause).increment(0);
+    }
     let task = Arc::new(AbortOnDropHandle::new(tokio::spawn(
         driver.run(command_rx, ack_rx),
     )));
@@ -182,8 +187,12 @@ struct Driver<T> {
     /// Nothing was refused: the sink only says that no broker answers.
     opened_by_health: bool,
     jitter: Jitter,
+    /// When it is looked next how late the oldest record is.
+    look_at: Instant,
 }
 
+/// How often the oldest record is looked for, at most: that walks through all that are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Wait after the sink's queue was full.
 const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
 
@@ -197,6 +206,7 @@ impl<T: Send + 'static> Driver<T> {
         loop {
             self.watch_sink();
             self.publish_ready();
+            self.watch_oldest();
             let wake = Instant::now() + self.sleep();
             tokio::select! {
                 command = commands.recv() => match command {
@@ -255,6 +265,21 @@ impl<T: Send + 'static> Driver<T> {
             (Ok(()), true) if self.opened_by_health => self.close_breaker(),
             _ => {}
         }
+    }
+
+    /// How late the oldest is right now: lateness counts only what has ended.
+    fn watch_oldest(&mut self) {
+        let now = Instant::now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        let now_ms = self.clock.now_ms();
+        let retry_max_ms = i64::try_from(self.settings.retry_max.as_millis()).unwrap_or(i64::MAX);
+        let oldest_ms = self.emission.oldest_due_ms(now_ms, retry_max_ms);
+        let overdue_ms = oldest_ms.map_or(0, |due_ms| now_ms - due_ms);
+        metrics::gauge!(names::OLDEST_OVERDUE_MS, "service" => self.settings.service)
+            .set(overdue_ms as f64);
     }
 
     fn publish_ready(&mut self) {

@@ -236,6 +236,23 @@ impl<T> Emission<T> {
         self.waiting.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
+    /// When the oldest record was due that is due at `now_ms` and has not ended; what waits for another try, up to
+    /// `retry_max_ms` ahead, included. Walks through all of these.
+    #[must_use]
+    pub fn oldest_due_ms(&self, now_ms: EpochMs, retry_max_ms: i64) -> Option<EpochMs> {
+        let until_ms = now_ms.saturating_add(retry_max_ms);
+        let waiting = self.waiting.range(..=(until_ms, JobId::MAX));
+        let ready = self.ready.iter().flatten();
+        waiting
+            .map(|(_, attempt)| attempt)
+            .chain(ready)
+            .chain(self.under_way.values())
+            .filter(|attempt| matches!(attempt.job.work, Work::Publish(_)))
+            .map(|attempt| attempt.job.due_ms())
+            .filter(|due_ms| *due_ms <= now_ms)
+            .min()
+    }
+
     /// Whether something is ready to be published at once.
     #[must_use]
     pub fn has_ready(&self) -> bool {
@@ -341,6 +358,31 @@ mod tests {
         let (id, _) = emission.pop(10).unwrap();
         assert_eq!(emission.finish(id).unwrap().ticket, 1);
         assert_eq!(emission.held(), 0);
+    }
+
+    #[test]
+    fn the_oldest_that_is_due_counts_wherever_it_is() {
+        let mut emission = Emission::new(3, 10);
+        assert_eq!(emission.oldest_due_ms(100, 50), None);
+        for due in [20, 40, 500] {
+            emission.hold(job(due, Priority::Low, u32::try_from(due).unwrap()));
+        }
+        assert_eq!(emission.oldest_due_ms(19, 500), None, "none is due");
+        assert_eq!(emission.oldest_due_ms(100, 50), Some(20), "waiting");
+        let (first, _) = emission.pop(100).unwrap();
+        assert_eq!(emission.oldest_due_ms(100, 50), Some(20), "under way");
+        emission.fail(first, &error(ErrorClass::Transient), 140);
+        assert_eq!(
+            emission.oldest_due_ms(100, 50),
+            Some(20),
+            "to be tried again"
+        );
+        let (second, _) = emission.pop(100).unwrap();
+        emission.finish(second);
+        let (again, _) = emission.pop(140).unwrap();
+        emission.finish(again);
+        assert_eq!(emission.oldest_due_ms(140, 50), None);
+        assert_eq!(emission.oldest_due_ms(500, 50), Some(500));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub const RETRIES: &str = "delayq_publish_retries_total";
 pub const ABANDONED: &str = "delayq_publish_abandoned_total";
 /// Gauge: 1 while publishing is held back because Kafka is away. Label: service.
 pub const BREAKER_OPEN: &str = "delayq_breaker_open";
+/// Gauge, milliseconds: how late the record is right now that is the latest of those held, due and not confirmed; 0 when
+/// none is. Label: service.
+pub const OLDEST_OVERDUE_MS: &str = "delayq_publish_oldest_overdue_ms";
 
 /// Describes the metrics for the exporter.
 pub fn describe() {
@@ -31,5 +34,10 @@ pub fn describe() {
     ::metrics::describe_gauge!(
         BREAKER_OPEN,
         "1 while publishing is held back because Kafka is away"
+    );
+    ::metrics::describe_gauge!(
+        OLDEST_OVERDUE_MS,
+        ::metrics::Unit::Milliseconds,
+        "How late the latest of the records is that are held, due and not confirmed"
     );
 }

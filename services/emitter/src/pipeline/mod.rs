@@ -29,6 +29,7 @@ use crate::config::EmitterSettings;
 use crate::held::{HeldMessages, Ticket};
 use crate::intake::{Intake, Received};
 use crate::limits::Limits;
+use crate::metrics as names;
 use crate::recent::Recent;
 
 /// What the emitter needs.
@@ -54,6 +55,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`, then until what is held is published or put back, or the stop's time is over.
 pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: CancellationToken) {
+    names::start_at_zero();
     let payloads = Arc::new(Payloads::new(
         ports.payloads.clone(),
         ports.clock.clone(),
@@ -204,6 +206,7 @@ impl Emitter {
                 _ = delete.tick() => {
                     self.health.beat("emitter", STALLED_AFTER);
                     self.watch_kafka();
+                    self.watch_held();
                     self.flush_deletes();
                 }
                 () = stop.cancelled(), if stop_by.is_none() => {
@@ -248,6 +251,21 @@ impl Emitter {
             EndKind::Abandoned => Done::GivenUp,
         };
         self.done(&end.ticket, how);
+    }
+
+    /// What is held beyond its time waits for Kafka, a payload or the queue that it goes back to.
+    fn watch_held(&self) {
+        let overdue = self.held.overdue(Instant::now());
+        metrics::gauge!(names::OVERDUE_MS).set(overdue.as_millis() as f64);
+        let state = if overdue > self.settings.stall_after {
+            Err(format!(
+                "stalled: a message is held {} s beyond the due time of its last record; the output topic, payload table or queue that it waits for does not answer",
+                overdue.as_secs()
+            ))
+        } else {
+            Ok(())
+        };
+        self.health.report("held messages", state);
     }
 
     fn watch_kafka(&self) {

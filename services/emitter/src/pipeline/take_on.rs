@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use delayq_core::batch;
 use delayq_core::clock::EpochMs;
@@ -103,11 +104,18 @@ impl Emitter {
             return 0;
         }
         let memory_bytes = records.iter().map(Scheduled::memory_bytes).sum();
+        let last_due_ms = records.iter().map(|one| one.due_ms).max();
+        // What is due later goes back at once.
+        let held_ms = last_due_ms.map_or(0, |due_ms| {
+            let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
+            wait_ms.clamp(0, self.hold_ms())
+        });
         let (message, alive) = self.held.hold(
             lane,
             receipt.handle,
             records.len(),
             memory_bytes,
+            Instant::now() + Duration::from_millis(held_ms.unsigned_abs()),
             visible_at,
         );
         let refusal = match lane {
@@ -136,15 +144,19 @@ impl Emitter {
         memory_bytes
     }
 
-    /// Decides for each record whether it is held until it is due, or put back.
-    pub(super) fn admit(&mut self, records: Vec<Undone>) {
-        let hold_ms = if self.stopping {
+    /// Records further away than this are put back.
+    const fn hold_ms(&self) -> i64 {
+        if self.stopping {
             self.settings.stop_publish_within_ms
         } else {
             self.settings.hold_max_ms
-        };
+        }
+    }
+
+    /// Decides for each record whether it is held until it is due, or put back.
+    pub(super) fn admit(&mut self, records: Vec<Undone>) {
         let now_ms = self.clock.now_ms();
-        let until_ms = now_ms.saturating_add(hold_ms);
+        let until_ms = now_ms.saturating_add(self.hold_ms());
         let (mut now, mut later, mut limited) = (Vec::new(), Vec::new(), Vec::new());
         for mut one in records {
             if one.refusal.is_some() {
@@ -170,9 +182,14 @@ impl Emitter {
         visible_at: Instant,
     ) -> usize {
         let memory_bytes = receipt.body.len();
-        let (message, alive) = self
-            .held
-            .hold(lane, receipt.handle, 1, memory_bytes, visible_at);
+        let (message, alive) = self.held.hold(
+            lane,
+            receipt.handle,
+            1,
+            memory_bytes,
+            Instant::now(),
+            visible_at,
+        );
         let letter = DeadLetter::unreadable(receipt.body, refusal);
         let ticket = Ticket {
             message,

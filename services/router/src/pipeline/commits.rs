@@ -87,6 +87,7 @@ impl Router {
     pub(super) fn discard(&mut self, partitions: &[TopicPartition]) {
         let (bytes, records) = self.partitions.discard(partitions);
         self.held_bytes -= bytes;
+        self.watch_no_more(partitions);
         if records > 0 {
             metrics::counter!(names::DISCARDED).increment(records as u64);
             tracing::warn!(

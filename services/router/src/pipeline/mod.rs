@@ -5,8 +5,9 @@
 
 mod commits;
 mod hand_over;
+mod stalls;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until `stop`, then until everything held is confirmed and committed, or the stop's time is over.
 pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: CancellationToken) {
+    names::start_at_zero();
     let payloads = Arc::new(Payloads::new(
         ports.payloads.clone(),
         ports.clock.clone(),
@@ -121,6 +123,8 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         newly_assigned: false,
         source_unhealthy: false,
         crowded: Vec::new(),
+        started: Instant::now(),
+        stalled: HashSet::new(),
         settings,
         publisher,
         sender,
@@ -156,6 +160,10 @@ struct Router {
     source_unhealthy: bool,
     /// Partitions paused because their map of finished offsets is too large.
     crowded: Vec<TopicPartition>,
+    /// Zero of the clock by which records are in hand.
+    started: Instant,
+    /// Partitions that are named as stalled.
+    stalled: HashSet<TopicPartition>,
 }
 
 impl Router {
@@ -200,6 +208,7 @@ impl Router {
                 }
                 _ = commit_tick.tick() => {
                     self.watch_kafka();
+                    self.watch_partitions();
                     self.commit(source.as_ref()).await;
                 }
                 () = stop.cancelled(), if stop_by.is_none() => {
@@ -269,6 +278,7 @@ impl Router {
 
     fn on_records(&mut self, records: Vec<Incoming>) {
         let now_ms = self.clock.now_ms();
+        let delivered_ms = self.elapsed_ms();
         let mut jobs = Vec::new();
         for incoming in records {
             let memory_bytes = incoming.record.payload_bytes() + SCHEDULED_OVERHEAD_BYTES;
@@ -280,6 +290,7 @@ impl Router {
                 at.offset,
                 incoming.leader_epoch,
                 memory_bytes,
+                delivered_ms,
             ) {
                 Delivered::New(ticket) => ticket,
                 Delivered::Restored => {

@@ -32,6 +32,9 @@ pub struct EmitterConfig {
     /// Long poll of a receive call (SQS: 20 s at most); whole seconds. Default 20 s.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
+    /// How long a batch may be held beyond the due time of its last record before `/readyz` says that the emitter is stalled. Default 3 min.
+    #[serde(with = "humantime_serde")]
+    pub stall_after: Duration,
     /// Longest drain and put-back at SIGTERM. Default 90 s.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,
@@ -55,6 +58,7 @@ impl Default for EmitterConfig {
             visibility: Duration::from_secs(60),
             receive_concurrency: 4,
             wait: Duration::from_secs(20),
+            stall_after: Duration::from_secs(180),
             stop_timeout: Duration::from_secs(90),
             stop_publish_within: Duration::from_secs(3),
             in_flight: 20_000,
@@ -137,6 +141,13 @@ impl EmitterConfig {
             self.recent_sources.into(),
             1,
             10_000_000,
+        );
+        duration_between(
+            faults,
+            "emitter.stall_after",
+            self.stall_after,
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
         );
         stop_timeout(faults, "emitter.stop_timeout", self.stop_timeout);
     }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 mod aws;
+mod canary;
 mod check;
 mod delays;
 mod emitter;
@@ -29,6 +30,7 @@ mod topics;
 mod values;
 
 pub use aws::AwsConfig;
+pub use canary::{CanaryConfig, CanaryDelays};
 pub use delays::DelaysConfig;
 pub use emitter::EmitterConfig;
 pub use fault::{ConfigErrors, Fault, Place, Source};
@@ -73,6 +75,8 @@ pub struct Config {
     pub emitter: EmitterConfig,
     /// Retries of a record that Kafka did not take.
     pub publish: PublishConfig,
+    /// Records of delayq's own by which a blocked path is noticed.
+    pub canary: CanaryConfig,
     /// Where health and metrics are served.
     pub http: HttpConfig,
     /// Logs.
@@ -100,6 +104,7 @@ impl Config {
         self.emitter.check(&mut faults);
         self.publish.check(&mut faults);
         self.http.check(&mut faults);
+        canary::check(self, &mut faults);
         self.log.check(&mut faults);
         routes::check(self, &mut faults);
         rules::check(self, &mut faults);

@@ -21,6 +21,9 @@ pub struct RouterConfig {
     pub metadata_max_bytes: ByteSize,
     /// Most calls to SQS and DynamoDB at once. Default 32.
     pub send_concurrency: u32,
+    /// How long the oldest unfinished record of a partition may be in hand before `/readyz` names the partition as stalled. Default 3 min.
+    #[serde(with = "humantime_serde")]
+    pub stall_after: Duration,
     /// Longest flush, confirm, commit and leave at SIGTERM. Default 90 s.
     #[serde(with = "humantime_serde")]
     pub stop_timeout: Duration,
@@ -39,6 +42,7 @@ impl Default for RouterConfig {
             commit_interval: Duration::from_secs(1),
             metadata_max_bytes: ByteSize::bytes(3000),
             send_concurrency: 32,
+            stall_after: Duration::from_secs(180),
             stop_timeout: Duration::from_secs(90),
             retry_first: Duration::from_millis(100),
             retry_max: Duration::from_secs(10),
@@ -68,6 +72,13 @@ impl RouterConfig {
             self.send_concurrency.into(),
             1,
             1024,
+        );
+        duration_between(
+            faults,
+            "router.stall_after",
+            self.stall_after,
+            Duration::from_secs(1),
+            Duration::from_secs(3600),
         );
         stop_timeout(faults, "router.stop_timeout", self.stop_timeout);
         retry_times(

@@ -30,7 +30,29 @@ pub(super) fn check(config: &Config, faults: &mut ConfigErrors) {
     emitter(config, faults);
     kafka(config, faults);
     stops(config, faults);
+    stalls(config, faults);
     memory(config, faults);
+}
+
+/// What takes its time must not pass for what stands still.
+fn stalls(config: &Config, faults: &mut ConfigErrors) {
+    // A direct record waits until it is due, any other for company; then comes one call.
+    let in_hand = config.delays.direct.max(config.packing.max_wait) + config.aws.call_timeout;
+    if config.router.stall_after < in_hand {
+        faults.add(
+            &[
+                "router.stall_after",
+                "delays.direct",
+                "packing.max_wait",
+                "aws.call_timeout",
+            ],
+            format!(
+                "a record may be in hand for {} with all as it should be, and its partition would be called stalled",
+                format_duration(in_hand)
+            ),
+            "raise stall_after or lower the others",
+        );
+    }
 }
 
 /// Every record that goes to SQS must be due within what SQS can delay, whichever way it goes there.

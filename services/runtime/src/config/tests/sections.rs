@@ -152,3 +152,46 @@ fn every_stop_ends_before_fargate_kills() {
         config.emitter.stop_timeout = s(115);
     });
 }
+
+#[test]
+fn canaries_take_each_path_and_are_told_from_those_of_others() {
+    let delays = minimal().canary_delays();
+    assert_eq!(delays.direct, Duration::from_secs(1));
+    assert_eq!(delays.short, Some(Duration::from_secs(62)));
+    assert_eq!(delays.long, Some(Duration::from_secs(16 * 60)));
+    let mut config = minimal();
+    config.delays.max = Duration::from_secs(600);
+    assert_eq!(
+        config.canary_delays().long,
+        None,
+        "no record may wait so long"
+    );
+    one_fault(
+        &["canary.overdue_after", "kafka.session_timeout"],
+        "a router that dies",
+        |config| config.canary.overdue_after = Duration::from_secs(45),
+    );
+    one_fault(&["canary.interval"], "outside", |config| {
+        config.canary.interval = Duration::ZERO;
+    });
+    one_fault(&["canary.topic"], "delay topic", |config| {
+        config.canary.topic = "delayq.delay".to_owned();
+    });
+    one_fault(&["canary.topic"], "not a topic name", |config| {
+        config.canary.topic = "a b".to_owned();
+    });
+    let mut off = minimal();
+    off.canary.enabled = false;
+    off.canary.topic = "a b".to_owned();
+    off.validate().unwrap();
+}
+
+#[test]
+fn a_record_that_waits_for_company_is_no_stall() {
+    one_fault(&["router.stall_after"], "in hand for 1m 30s", |config| {
+        config.router.stall_after = Duration::from_secs(89);
+    });
+    one_fault(&["emitter.stall_after"], "outside", |config| {
+        config.emitter.stall_after = Duration::ZERO;
+    });
+}
