@@ -24,9 +24,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::payload::PayloadRef;
+use crate::payload::{CHUNKS_MAX, PayloadRef, RECORD_MAX_BYTES};
 use crate::priority::Priority;
 use crate::record::{Header, Path, Record, Scheduled, Source, TopicPartition};
+use crate::unpacked::unpacked_bytes;
 
 const MAGIC: [u8; 2] = *b"DQ";
 /// Every record is here whole.
@@ -37,6 +38,10 @@ const HEAD_BYTES: usize = 12;
 
 /// Largest payload before compression that is written or read: a bound on memory, and on decompression bombs.
 pub const RAW_MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most memory that an unpacked batch may take, as counted before it is unpacked. Batches of several records are packed to take
+/// `packing.batch_raw_bytes` (4 MiB unless configured), a record of Kafka's 1 MiB with nothing but empty headers takes less than this too.
+pub const UNPACKED_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// Why bytes are not a batch. The code is stable: it is a metric label and a dead-letter reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +83,7 @@ impl BatchFault {
     }
 }
 
-/// Packs records. Fails only above [`RAW_MAX_BYTES`].
+/// Packs records. Fails only above [`RAW_MAX_BYTES`], or above [`UNPACKED_MAX_BYTES`] of memory.
 pub fn encode(records: &[Scheduled], zstd_level: i32) -> Result<Bytes, BatchFault> {
     encode_up_to(RAW_MAX_BYTES, records, zstd_level)
 }
@@ -92,6 +97,11 @@ pub(crate) fn encode_up_to(
     let plain = wire::Batch::pack(records).encode_to_vec();
     if plain.len() > raw_max_bytes {
         return Err(BatchFault::TooLarge(plain.len() as u64));
+    }
+    // What no reader would unpack is not written.
+    let unpacked_bytes = unpacked_bytes(&plain).unwrap_or(usize::MAX);
+    if unpacked_bytes > raw_max_bytes.max(UNPACKED_MAX_BYTES) {
+        return Err(BatchFault::TooLarge(unpacked_bytes as u64));
     }
     let packed =
         zstd::bulk::compress(&plain, zstd_level).map_err(|e| BatchFault::Content(e.to_string()))?;
@@ -117,7 +127,7 @@ pub(crate) fn encode_up_to(
     Ok(Bytes::from(out))
 }
 
-/// Unpacks. Never allocates more than [`RAW_MAX_BYTES`] for the payload.
+/// Unpacks. Never allocates more than [`RAW_MAX_BYTES`] for the payload, nor more than [`UNPACKED_MAX_BYTES`] for what is in it.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Scheduled>, BatchFault> {
     decode_up_to(RAW_MAX_BYTES, bytes)
 }
@@ -159,6 +169,13 @@ pub(crate) fn decode_up_to(
         return Err(BatchFault::Content(
             "length differs from what the head says".into(),
         ));
+    }
+    let unpacked_bytes =
+        unpacked_bytes(&plain).ok_or_else(|| BatchFault::Content("not in protobuf".to_owned()))?;
+    if unpacked_bytes > raw_max_bytes.max(UNPACKED_MAX_BYTES) {
+        return Err(BatchFault::Content(format!(
+            "would take {unpacked_bytes} bytes in memory; the limit is {UNPACKED_MAX_BYTES}"
+        )));
     }
     wire::Batch::decode(plain)
         .map_err(|e| BatchFault::Content(e.to_string()))?
@@ -321,6 +338,20 @@ mod wire {
                     .ok_or_else(|| BatchFault::Content(format!("no topic {at}")))
             };
             let wrong = |what: &str, value: u64| BatchFault::Content(format!("{what} {value}"));
+            // What it says is believed: so much is read, and counted against the budget of memory.
+            let reference = |p: WirePayload| {
+                if p.chunks > CHUNKS_MAX {
+                    return Err(wrong("chunks", p.chunks.into()));
+                }
+                if p.record_bytes > RECORD_MAX_BYTES {
+                    return Err(wrong("bytes of a stored record", p.record_bytes.into()));
+                }
+                Ok(PayloadRef {
+                    id: p.id.into(),
+                    chunks: p.chunks,
+                    record_bytes: p.record_bytes,
+                })
+            };
             let item = |r: Item| {
                 Ok(Scheduled {
                     source: Source {
@@ -357,11 +388,7 @@ mod wire {
                             })
                             .collect(),
                     },
-                    payload: r.payload.map(|p| PayloadRef {
-                        id: p.id.into(),
-                        chunks: p.chunks,
-                        record_bytes: p.record_bytes,
-                    }),
+                    payload: r.payload.map(reference).transpose()?,
                     limit: r.limit.map(Arc::from),
                 })
             };

@@ -4,6 +4,8 @@
 //! data; the adapters behind [`ports`] and the services carry it out.
 
 pub mod batch;
+#[cfg(test)]
+mod batch_harm;
 pub mod bucket;
 pub mod canary;
 pub mod clock;
@@ -20,6 +22,7 @@ pub mod priority;
 pub mod record;
 pub mod route;
 pub mod routes;
+mod unpacked;
 
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,12 @@ use crate::record::{Record, Scheduled};
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
 pub const CHUNK_MAX_BYTES: usize = 350_000;
 
+/// Largest record that a reference may stand for, in bytes of memory: `kafka.message_max` is at most 64 MiB, and names of headers
+/// count a little more in memory than on the wire.
+pub const RECORD_MAX_BYTES: u32 = 128 * 1024 * 1024;
+/// Most chunks of a reference: enough for the largest record if it does not compress.
+pub const CHUNKS_MAX: u32 = 512;
+
 /// Where a record's key, value and headers are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadRef {
