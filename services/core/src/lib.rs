@@ -15,6 +15,7 @@ pub mod error;
 pub mod handover;
 pub mod headers;
 pub mod offsets;
+pub mod outputs;
 pub mod packer;
 pub mod payload;
 pub mod ports;

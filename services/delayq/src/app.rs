@@ -152,7 +152,7 @@ pub async fn run_on(
             };
             #[cfg(feature = "failpoints")]
             let ports = crate::failpoints::emitter(ports, &config.topics.dead_letter);
-            let (mut settings, stop) = (settings::emitter(config), stop.clone());
+            let (mut settings, stop) = (settings::emitter(config)?, stop.clone());
             settings.publish.clock_check = backends.clock_check;
             tasks.spawn(async move {
                 delayq_emitter::run(settings, ports, stop).await;

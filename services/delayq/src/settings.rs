@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use delayq_aws::AwsSettings;
 use delayq_core::handover::HandoverTimes;
 use delayq_core::headers::{HeaderNames, UnknownControls};
+use delayq_core::outputs::Outputs;
 use delayq_core::priority::Priority;
 use delayq_core::route::Policy;
 use delayq_core::routes::{HighPriority, Route, RouteMatch};
@@ -299,10 +300,13 @@ pub fn scheduler(config: &Config) -> SchedulerSettings {
 }
 
 /// The emitter.
-#[must_use]
-pub fn emitter(config: &Config) -> EmitterSettings {
+///
+/// # Errors
+/// A pattern that is none; a checked configuration has no such.
+pub fn emitter(config: &Config) -> anyhow::Result<EmitterSettings> {
     let emitter = &config.emitter;
-    EmitterSettings {
+    Ok(EmitterSettings {
+        outputs: Outputs::of(&policy(config)?),
         publish: publish(config, "emitter", count(emitter.in_flight)),
         queue: queue(config, config.router.send_concurrency),
         payloads: payloads(config),
@@ -321,7 +325,7 @@ pub fn emitter(config: &Config) -> EmitterSettings {
         stall_after: emitter.stall_after,
         stop_publish_within_ms: ms(emitter.stop_publish_within),
         stop_timeout: emitter.stop_timeout,
-    }
+    })
 }
 
 /// Unique for each start: two processes never write the same sort key.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use delayq_core::outputs::Outputs;
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
@@ -17,6 +18,8 @@ pub struct EmitterSettings {
     pub queue: QueueSettings,
     /// Records too large for a batch.
     pub payloads: PayloadSettings,
+    /// What may be published: a queue is no proof of who wrote to it.
+    pub outputs: Outputs,
     /// Rate limits by route, in records a second of this emitter.
     pub rates: Rates,
     /// Memory of the records held, at most, in bytes.

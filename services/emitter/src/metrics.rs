@@ -14,6 +14,9 @@ pub const PUT_BACK: &str = "delayq_emitter_put_back_total";
 pub const LAPSED: &str = "delayq_emitter_leases_lapsed_total";
 /// Counter: messages that are no readable batch. Label: reason.
 pub const UNREADABLE: &str = "delayq_emitter_unreadable_total";
+/// Counter: records in readable messages that no router of this configuration could have put there. Label: reason
+/// (`output-not-allowed`, `output-too-far`).
+pub const REFUSED: &str = "delayq_emitter_refused_total";
 /// Gauge, bytes: memory of the records held, and what is set aside for receive calls under way. Label: priority.
 pub const HELD_BYTES: &str = "delayq_emitter_held_bytes";
 /// Counter: deletes that failed for good in this process: the message comes again and is dropped then.
@@ -38,6 +41,10 @@ pub fn describe() {
         "Messages whose visibility lapsed while they were held"
     );
     describe_counter!(UNREADABLE, "Messages that are no readable batch");
+    describe_counter!(
+        REFUSED,
+        "Records that no router of this configuration could have put into a queue"
+    );
     describe_gauge!(
         HELD_BYTES,
         ::metrics::Unit::Bytes,

@@ -84,7 +84,7 @@ async fn high_passes_a_backlog_of_low_and_low_still_moves() {
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };
     let emitter = tokio::spawn(delayq_emitter::run(
-        settings::emitter(&config),
+        settings::emitter(&config).expect("settings"),
         ports,
         stop.clone(),
     ));

@@ -94,7 +94,7 @@ async fn an_hour_of_delays_is_on_time_to_the_millisecond_through_all_tiers() {
             health: health.clone(),
         };
         roles.spawn(delayq_emitter::run(
-            settings::emitter(&config),
+            settings::emitter(&config).expect("settings"),
             emitter,
             stop.clone(),
         ));

@@ -128,18 +128,27 @@ impl Emitter {
             }
             Lane::Main(_) => None,
         };
-        let undone = records.into_iter().map(|record| Undone {
-            ticket: Ticket {
-                message,
-                source: Some(record.source.clone()),
-                alive: alive.clone(),
-                limit: None,
-            },
-            record,
-            not_before_ms: EpochMs::MIN,
-            refusal: refusal.clone(),
-        });
-        let first: Vec<_> = undone.filter_map(|one| self.in_hand.take(one)).collect();
+        let (mut first, mut refused) = (Vec::new(), Vec::new());
+        for record in records {
+            let mut one = Undone {
+                ticket: Ticket {
+                    message,
+                    source: Some(record.source.clone()),
+                    alive: alive.clone(),
+                    limit: None,
+                },
+                record,
+                not_before_ms: EpochMs::MIN,
+                refusal: refusal.clone(),
+            };
+            if one.refusal.is_none() && self.refuse(&mut one) {
+                // A reference is not loaded: whatever it names may be somebody else's.
+                refused.push(one.into_job());
+            } else {
+                first.extend(self.in_hand.take(one));
+            }
+        }
+        self.hold(refused);
         self.admit(first);
         memory_bytes
     }
@@ -172,6 +181,20 @@ impl Emitter {
         self.take_on(now);
         self.put_back(later, if self.stopping { "stop" } else { "early" });
         self.put_back(limited, "rate");
+    }
+
+    /// Whether a record may not be published at all; then it is a dead letter, and its source is not remembered, so that a
+    /// forged one does not make the true one of that source a duplicate.
+    fn refuse(&self, one: &mut Undone) -> bool {
+        let checked = self.settings.outputs.check(&one.record, self.clock.now_ms());
+        let Err(refusal) = checked else {
+            return false;
+        };
+        metrics::counter!(names::REFUSED, "reason" => refusal.code).increment(1);
+        tracing::error!(source = %one.record.source, %refusal, "a record in a queue that no router could have put there");
+        one.ticket.source = None;
+        one.refusal = Some(refusal);
+        true
     }
 
     pub(super) fn on_unreadable(
@@ -252,7 +275,10 @@ impl Emitter {
             }
             Loaded::Abandoned => return self.done(&one.ticket, Done::GivenUp),
         }
-        let publish_until_ms = self.clock.now_ms() + self.settings.stop_publish_within_ms;
+        let publish_until_ms = self
+            .clock
+            .now_ms()
+            .saturating_add(self.settings.stop_publish_within_ms);
         if self.stopping && one.refusal.is_none() && one.record.due_ms > publish_until_ms {
             return self.put_back(vec![one], "stop");
         }
