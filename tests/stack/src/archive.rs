@@ -56,6 +56,7 @@ async fn train(component: Component, jars: &Jars) -> Result<(), StackError> {
         controller_port: Some(Port::free()?),
         kafka_properties: Vec::new(),
         jvm_flags: vec![with_path("-XX:ArchiveClassesAtExit=", &written)],
+        keep_messages: false,
     };
     let process = site.start().await?;
     process::signal(process.pid(), "TERM")

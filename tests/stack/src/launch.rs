@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) kafka_properties: Vec<(String, String)>,
     /// After the default flags.
     pub(crate) jvm_flags: Vec<OsString>,
+    /// ElasticMQ: messages in a file.
+    pub(crate) keep_messages: bool,
 }
 
 impl Site {

@@ -37,4 +37,6 @@ mod tools;
 
 pub use error::StackError;
 pub use options::{Component, Endpoints, Ports, StackOptions};
+pub use ports::Port;
+pub use process::{Process, signal};
 pub use stack::Stack;

@@ -10,7 +10,7 @@ use crate::error::StackError;
 pub enum Component {
     /// Apache Kafka, broker and controller in one. Keeps its data over [`kill`](crate::Stack::kill) and restart.
     Kafka,
-    /// ElasticMQ, as SQS. In memory: a restart has no queues and no messages.
+    /// ElasticMQ, as SQS. In memory: a restart has no queues and no messages, unless [`StackOptions::keep_messages`].
     ElasticMq,
     /// DynamoDB Local. Keeps its tables over kill and restart.
     DynamoDb,
@@ -66,6 +66,8 @@ pub struct StackOptions {
     /// JVM flags of the broker after the default ones (quick start, 512 MB heap); the last one wins. A benchmark wants
     /// `-XX:TieredStopAtLevel=4`.
     pub kafka_jvm_flags: Vec<String>,
+    /// ElasticMQ keeps queues and messages in a file, so that they survive a kill as SQS's do; a tenth of the speed. Default: no.
+    pub keep_messages: bool,
 }
 
 impl Default for StackOptions {
@@ -76,6 +78,7 @@ impl Default for StackOptions {
             components: Component::ALL.to_vec(),
             kafka_properties: Vec::new(),
             kafka_jvm_flags: Vec::new(),
+            keep_messages: false,
         }
     }
 }

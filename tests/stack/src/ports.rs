@@ -19,7 +19,7 @@ const LAST: u16 = 32_000;
 
 /// A port that no other stack takes while this lives.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     number: u16,
     /// Released by closing. None for a port that the caller fixed.
     _lease: Option<File>,
@@ -34,12 +34,17 @@ impl Port {
         }
     }
 
-    pub(crate) fn number(&self) -> u16 {
+    /// The port.
+    #[must_use]
+    pub fn number(&self) -> u16 {
         self.number
     }
 
     /// Leases a free port; where the search begins is random.
-    pub(crate) fn free() -> Result<Self, StackError> {
+    ///
+    /// # Errors
+    /// No file for the lease can be made, or every port is taken.
+    pub fn free() -> Result<Self, StackError> {
         let dir = stack_dir().join("ports");
         std::fs::create_dir_all(&dir)
             .map_err(StackError::io(|| format!("create {}", dir.display())))?;

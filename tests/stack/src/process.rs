@@ -1,4 +1,4 @@
-//! One `java`, never outliving its owner.
+//! One program (`java`, or a role of delayq under test), never outliving its owner.
 //!
 //! A `sh` watchdog starts it and waits for it; a second `sh` blocks on a pipe whose other end only this process holds.
 //! However this process ends, the kernel closes that end, the read returns, and `java` gets SIGKILL. No code of ours has
@@ -35,14 +35,17 @@ exit "$status"
 
 /// A running program and its watchdog. Killed on drop.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     watchdog: Child,
     pid: u32,
 }
 
 impl Process {
     /// Starts `command` with its output appended to `log`. Blocks for the start of a `sh`.
-    pub(crate) fn spawn(command: &[OsString], log: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The log cannot be opened, or there is no `sh`.
+    pub fn spawn(command: &[OsString], log: &Path) -> io::Result<Self> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "delayq-stack-watchdog"])
@@ -67,23 +70,33 @@ impl Process {
     }
 
     /// The program's own pid, not the watchdog's.
-    pub(crate) fn pid(&self) -> u32 {
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Its exit status, if it ended.
-    pub(crate) fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
+    ///
+    /// # Errors
+    /// Those of `waitpid`.
+    pub fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
         self.watchdog.try_wait()
     }
 
     /// SIGKILL; returns when the program is gone. Blocks for some milliseconds.
-    pub(crate) fn kill(&mut self) -> io::Result<ExitStatus> {
+    ///
+    /// # Errors
+    /// Those of `waitpid`.
+    pub fn kill(&mut self) -> io::Result<ExitStatus> {
         // Waiting closes the pipe first, which is the order to kill.
         self.watchdog.wait()
     }
 
     /// Waits for it to end by itself.
-    pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
+    ///
+    /// # Errors
+    /// Those of `waitpid`.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
         let pipe = self.watchdog.stdin.take();
         let status = self.watchdog.wait();
         drop(pipe);
@@ -100,7 +113,10 @@ impl Drop for Process {
 }
 
 /// Sends a signal by name; `kill` of the shell, since a `kill` program is not everywhere.
-pub(crate) async fn signal(pid: u32, name: &str) -> io::Result<()> {
+///
+/// # Errors
+/// There is no such process.
+pub async fn signal(pid: u32, name: &str) -> io::Result<()> {
     let status = tokio::process::Command::new("sh")
         .args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &pid.to_string()])
         .stdin(Stdio::null())

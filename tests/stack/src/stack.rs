@@ -139,7 +139,8 @@ impl Stack {
             .map_err(StackError::io(|| format!("kill {component}")))
     }
 
-    /// Starts it again, on the same port; returns when it answers. Kafka and DynamoDB have their data, ElasticMQ is empty.
+    /// Starts it again, on the same port; returns when it answers. Kafka and DynamoDB have their data, ElasticMQ only if told
+    /// to keep it.
     pub async fn start_component(&self, component: Component) -> Result<(), StackError> {
         let part = self.part(component)?;
         let mut slot = part.process.lock().await;
@@ -267,6 +268,7 @@ async fn start_part(
             } else {
                 Vec::new()
             },
+            keep_messages: options.keep_messages,
         };
         match site.start().await {
             Ok(process) => {

@@ -221,6 +221,48 @@ async fn sqs_answers_with_its_own_address_and_forgets_at_a_restart() {
 }
 
 #[tokio::test]
+async fn sqs_keeps_waiting_and_received_messages_over_a_kill_if_told_to() {
+    let stack = Stack::start(StackOptions {
+        components: vec![Component::ElasticMq],
+        keep_messages: true,
+        ..StackOptions::default()
+    })
+    .await
+    .unwrap();
+    let endpoint = stack.endpoints().sqs.clone();
+    let queue = format!("QueueUrl={endpoint}/000000000000/q1");
+    let made = sqs(&endpoint, "Action=CreateQueue&QueueName=q1").await;
+    assert!(made.starts_with("HTTP/1.1 200"), "{made}");
+    for (body, delay_s) in [("received", 0), ("deleted", 0), ("delayed", 1)] {
+        let send = format!("Action=SendMessage&{queue}&MessageBody={body}&DelaySeconds={delay_s}");
+        sqs(&endpoint, &send).await;
+        if delay_s > 0 {
+            continue;
+        }
+        let receive = format!("Action=ReceiveMessage&{queue}&VisibilityTimeout=1");
+        let got = sqs(&endpoint, &receive).await;
+        assert!(got.contains(body), "{got}");
+        if body == "deleted" {
+            let handle = got.split("<ReceiptHandle>").nth(1).unwrap();
+            let handle = handle.split('<').next().unwrap().replace('#', "%23");
+            let delete = format!("Action=DeleteMessage&{queue}&ReceiptHandle={handle}");
+            let gone = sqs(&endpoint, &delete).await;
+            assert!(gone.starts_with("HTTP/1.1 200"), "{gone}");
+        }
+    }
+    stack.kill(Component::ElasticMq).await.unwrap();
+    stack.start_component(Component::ElasticMq).await.unwrap();
+    let receive = format!("Action=ReceiveMessage&{queue}&MaxNumberOfMessages=10&WaitTimeSeconds=2");
+    let mut seen = String::new();
+    let until = Instant::now() + SOON;
+    while !(seen.contains(">received<") && seen.contains(">delayed<")) {
+        assert!(Instant::now() < until, "{seen}");
+        seen.push_str(&sqs(&endpoint, &receive).await);
+    }
+    assert!(!seen.contains(">deleted<"), "{seen}");
+}
+
+#[tokio::test]
 async fn dynamodb_keeps_its_items_over_a_kill() {
     let stack = only(Component::DynamoDb).await;
     let endpoint = stack.endpoints().dynamodb.clone();
