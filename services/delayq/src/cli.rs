@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
@@ -187,6 +188,35 @@ impl ConfigArgs {
                 load(&sources)
             }
             loaded => loaded,
+        }
+    }
+}
+
+/// The binary: runs a command on threads of its own, says what stopped it, and answers with the exit code.
+#[must_use]
+pub fn run_to_end(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("delayq: cannot start its threads: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    let ended = runtime.block_on(execute(cli));
+    // A blocking call that outlived its limit must not hold up the exit.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("delayq: {error:#}");
+            ExitCode::from(if error.is::<ConfigErrors>() {
+                EXIT_CONFIG
+            } else {
+                EXIT_FAILED
+            })
         }
     }
 }
