@@ -12,14 +12,15 @@ use super::values::ByteSize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouterConfig {
-    /// Most bytes of records held at once; above it partitions are paused. Default 96 MiB.
+    /// Most bytes of records held at once; above it partitions are paused. What librdkafka prefetches, the
+    /// encoded batches and the calls under way come on top, about 100 MiB under backlog. Default 64 MiB.
     pub memory: ByteSize,
     /// Time between two commits of offsets. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub commit_interval: Duration,
     /// Most bytes of commit metadata a partition (the broker's `offset.metadata.max.bytes`: 4,096). Default 3,000.
     pub metadata_max_bytes: ByteSize,
-    /// Most calls to SQS and DynamoDB at once. Default 32.
+    /// Most calls to SQS and DynamoDB at once; each may hold several MiB while it lasts. Default 8.
     pub send_concurrency: u32,
     /// How long the oldest unfinished record of a partition may be in hand before `/readyz` names the partition as stalled. Default 3 min.
     #[serde(with = "humantime_serde")]
@@ -38,10 +39,10 @@ pub struct RouterConfig {
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
-            memory: ByteSize::mib(96),
+            memory: ByteSize::mib(64),
             commit_interval: Duration::from_secs(1),
             metadata_max_bytes: ByteSize::bytes(3000),
-            send_concurrency: 32,
+            send_concurrency: 8,
             stall_after: Duration::from_secs(180),
             stop_timeout: Duration::from_secs(90),
             retry_first: Duration::from_millis(100),
