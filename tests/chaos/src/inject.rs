@@ -243,6 +243,9 @@ impl Injector {
 
     /// Leases of shards and messages are kept by SQS, cursors by DynamoDB: what is in hand may be had by another as well.
     fn component_hurt(&self, component: Component) {
+        if component == Component::ElasticMq {
+            self.stand.ledger.leases_lost();
+        }
         for slot in self.stand.fleet.slots() {
             let ledger = &self.stand.ledger;
             match component {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use delayq::role::Role;
 use delayq_core::bucket::shard_of;
-use delayq_core::clock::EpochMs;
+use delayq_core::clock::{Clock as _, EpochMs, SystemClock};
 use delayq_core::record::{Source, TopicPartition};
 
 use crate::plan::Slot;
@@ -47,7 +47,12 @@ struct State {
     by_scheduler: HashSet<Id>,
     causes: HashMap<Id, &'static str>,
     interruptions: Vec<Interruption>,
+    /// When SQS was last away: it may have given a shard to two holders since.
+    leases_lost_ms: EpochMs,
 }
+
+/// How long after SQS is back two schedulers may find that they hold one shard: a lease (6 s), and the work on a tick.
+const TWO_HOLDERS_MS: i64 = 15_000;
 
 impl State {
     fn explain(&mut self, ids: impl IntoIterator<Item = Id>, cause: &'static str) {
@@ -135,6 +140,20 @@ impl Ledger {
                 let ids = ids.clone();
                 state.explain(ids, cause);
             }
+        }
+    }
+
+    /// SQS was away, and the leases that it keeps with it.
+    pub(crate) fn leases_lost(&self) {
+        self.state().leases_lost_ms = SystemClock.now_ms();
+    }
+
+    /// A scheduler was refused by the fence: the page that it was sending is another's, which sends it too. That needs a
+    /// reason to be told of; the fence alone is none.
+    pub(crate) fn fenced(&self, slot: Slot) {
+        let lost_ms = self.state().leases_lost_ms;
+        if SystemClock.now_ms() - lost_ms <= TWO_HOLDERS_MS {
+            self.suspect(slot, "shard held twice after sqs was away");
         }
     }
 
@@ -238,6 +257,17 @@ mod tests {
         ledger.sent(SCHEDULER, &[source(4)]);
         let explained = [1, 2, 3, 4].map(|offset| ledger.cause((0, offset), 0).is_some());
         assert_eq!(explained, [false, true, true, false]);
+    }
+
+    #[test]
+    fn the_fence_explains_a_page_only_if_sqs_was_away() {
+        let ledger = Ledger::default();
+        ledger.sent(SCHEDULER, &[source(1)]);
+        ledger.fenced(SCHEDULER);
+        assert_eq!(ledger.cause((0, 1), 0), None);
+        ledger.leases_lost();
+        ledger.fenced(SCHEDULER);
+        assert!(ledger.cause((0, 1), 0).is_some());
     }
 
     #[test]

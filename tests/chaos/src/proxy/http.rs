@@ -331,11 +331,10 @@ impl HttpProxy {
     /// A call was answered; `lied`: entries whose success is kept from the client.
     fn note(&self, call: &Call, answer: &Value, lied: &[Value]) {
         if let Value::String(refusal) = answer {
-            // A condition that failed is the fence at work, and explains nothing by itself.
-            if !refusal.contains("ConditionalCheckFailed") {
-                self.failed(call, false);
+            if refusal.contains("ConditionalCheckFailed") {
+                return self.ledger.fenced(self.slot);
             }
-            return;
+            return self.failed(call, false);
         }
         let told = |entry: &&Value| {
             let key = entry.get("Id");
