@@ -159,6 +159,7 @@ mod tests {
             }],
             message_type_header: "message-type".into(),
             own_topics: ["d".to_owned(), "dead".to_owned()].into(),
+            canary_topic: Some("canary".into()),
             output_template: output.into(),
             max_delay_ms: 604_800_000,
             direct_ms: 2_000,
@@ -190,7 +191,13 @@ mod tests {
     fn only_what_a_target_leads_to_is_published() {
         let outputs = Outputs::of(&policy("{target}.{priority}", Some("r-{target}-{target}")));
         let at_high = |topic: &str| code(&outputs, topic, Priority::High, NOW);
-        let allowed = ["orders.high", "orders", "orders-1.low", "r-orders-orders"];
+        let allowed = [
+            "orders.high",
+            "orders",
+            "orders-1.low",
+            "r-orders-orders",
+            "canary",
+        ];
         for topic in allowed {
             assert_eq!(at_high(topic), None, "{topic}");
         }

@@ -303,6 +303,7 @@ fn settings(max_wait_ms: i64) -> RouterSettings {
             routes: Vec::new(),
             message_type_header: "message-type".to_owned(),
             own_topics: BTreeSet::new(),
+            canary_topic: None,
             output_template: "{target}".to_owned(),
             max_delay_ms: 86_400_000,
             direct_ms: 2_000,
@@ -351,6 +352,7 @@ fn settings(max_wait_ms: i64) -> RouterSettings {
         max_wait_ms,
         commit_interval: Duration::from_secs(1),
         metadata_max_bytes: 3_072,
+        stall_after: Duration::from_secs(180),
         revoke_timeout: REVOKE_TIMEOUT,
         stop_timeout: Duration::from_secs(30),
     }

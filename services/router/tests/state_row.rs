@@ -98,7 +98,7 @@ async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
         committed: Some(0),
         metadata: None,
     });
-    let Delivered::New(ticket) = partitions.deliver(&at, 0, Some(1), 10) else {
+    let Delivered::New(ticket) = partitions.deliver(&at, 0, Some(1), 10, STORE_NOW_MS) else {
         panic!("a new record");
     };
     let due_ms = STORE_NOW_MS + 2 * HOUR_MS;

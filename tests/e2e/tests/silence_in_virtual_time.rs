@@ -227,7 +227,8 @@ impl World {
             clock: self.clock.clone(),
             health,
         };
-        let (emitter, canary_settings) = (settings::emitter(&self.config), self.canary_settings());
+        let emitter = settings::emitter(&self.config).expect("settings");
+        let canary_settings = self.canary_settings();
         Running::start(|stop| async move {
             tokio::join!(
                 delayq_emitter::run(emitter, ports, stop.clone()),

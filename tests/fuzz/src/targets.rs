@@ -29,6 +29,7 @@ fn policy() -> Policy {
     let mut allowed = GlobSetBuilder::new();
     allowed.add(glob("*"));
     Policy {
+        canary_topic: Some("canary".into()),
         names: HeaderNames {
             deliver_at_s: Some("scheduler-epoch".into()),
             target_key: Some("scheduler-target-key".into()),

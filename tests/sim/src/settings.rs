@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use delayq_core::handover::HandoverTimes;
 use delayq_core::headers::HeaderNames;
+use delayq_core::outputs::Outputs;
 use delayq_core::route::Policy;
 use delayq_core::routes::{Route, RouteMatch};
 use delayq_delivery::payloads::PayloadSettings;
@@ -172,6 +173,7 @@ impl Knobs {
             message_max_bytes: 1_000_000,
             bucket_ms: times.bucket_ms,
             long_room_ms: times.long_room_ms(),
+            canary_topic: None,
         }
     }
 
@@ -232,6 +234,7 @@ impl Knobs {
             max_wait_ms: times.max_wait_ms,
             commit_interval: Duration::from_millis(times.commit_ms),
             metadata_max_bytes: self.metadata_max_bytes,
+            stall_after: Duration::from_secs(180),
             revoke_timeout: Duration::from_secs(9),
             stop_timeout: Duration::from_secs(90),
         }
@@ -263,11 +266,13 @@ impl Knobs {
             publish: self.publish("emitter"),
             queue: self.queue(),
             payloads: self.payloads(),
+            outputs: Outputs::of(&self.policy()),
             rates: [(Arc::from("limited"), 2)].into(),
             memory_bytes: self.memory_bytes.max(8 << 20),
             reserve_percent: 20,
             hold_max_ms: times.hold_max_ms,
             visibility: Duration::from_secs(times.visibility_s),
+            stall_after: Duration::from_secs(60),
             receive_concurrency: 2,
             wait: Duration::from_secs(times.wait_s),
             recent_sources: self.recent_sources,

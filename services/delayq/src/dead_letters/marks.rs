@@ -12,6 +12,9 @@ use delayq_kafka::LogPartition;
 /// Letters between the first open one and the last that one command looks at: 16 bytes each.
 const BEYOND_HEAD_MAX: usize = 2_000_000;
 
+/// Nobody asks how long a letter has been looked at.
+const NO_TIME_MS: i64 = 0;
+
 /// Why the marks cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MarksFault {
@@ -90,7 +93,7 @@ impl Marks {
         if self.delivered >= BEYOND_HEAD_MAX {
             return Err(MarksFault::TooFar);
         }
-        let Some(token) = self.tracker.deliver(letter.source.offset) else {
+        let Some(token) = self.tracker.deliver(letter.source.offset, NO_TIME_MS) else {
             return Ok(None);
         };
         self.delivered += 1;

@@ -186,7 +186,10 @@ impl Emitter {
     /// Whether a record may not be published at all; then it is a dead letter, and its source is not remembered, so that a
     /// forged one does not make the true one of that source a duplicate.
     fn refuse(&self, one: &mut Undone) -> bool {
-        let checked = self.settings.outputs.check(&one.record, self.clock.now_ms());
+        let checked = self
+            .settings
+            .outputs
+            .check(&one.record, self.clock.now_ms());
         let Err(refusal) = checked else {
             return false;
         };
