@@ -1,6 +1,6 @@
 //! What the scheduler counts.
 
-/// Counter: ticks by outcome. Label: outcome (`up-to-date`, `limit`, `lost`, `stopped`, `no-row`).
+/// Counter: ticks by outcome. Label: outcome (`up-to-date`, `limit`, `lost`, `stopped`, `no-row`, `stale`).
 pub const TICKS: &str = "delayq_scheduler_ticks_total";
 /// Counter: records handed over to the queues.
 pub const HANDED_OVER: &str = "delayq_scheduler_records_total";

@@ -35,6 +35,9 @@ pub struct SchedulerPorts {
 
 /// Long poll of the first call: whether the tick queue answers is known soon.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long the tick queue keeps a tick, also one that is being worked on (`init` makes it so): then its shard is free, whoever
+/// still works on it.
+pub const TICK_RETENTION: Duration = Duration::from_secs(300);
 /// Wait after the tick queue failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -134,9 +137,16 @@ impl Worker {
     }
 
     async fn work(&self, tick: &Tick, stop: &CancellationToken) {
+        let settings = &self.closer.settings;
+        let left = self.time_left(tick);
+        if left < settings.work_limit + settings.lease {
+            // It carries no work, and a younger one follows.
+            metrics::counter!(names::TICKS, "outcome" => "stale").increment(1);
+            return self.delete(tick).await;
+        }
         let outcome = tokio::select! {
             outcome = self.closer.bring_up_to_date(tick.shard, stop) => outcome,
-            () = self.hold(tick) => {
+            () = self.hold(tick, Instant::now() + left) => {
                 metrics::counter!(names::LEASES_LOST).increment(1);
                 tracing::warn!(shard = tick.shard.0, "lease lost: another scheduler may hold the shard");
                 Outcome::Lost
@@ -150,21 +160,38 @@ impl Worker {
             Outcome::NoRow => "no-row",
         };
         metrics::counter!(names::TICKS, "outcome" => label).increment(1);
-        if outcome == Outcome::Lost {
-            return;
+        if outcome != Outcome::Lost {
+            self.delete(tick).await;
         }
+    }
+
+    async fn delete(&self, tick: &Tick) {
         if let Err(error) = self.ticks.delete(tick).await {
             tracing::warn!(shard = tick.shard.0, %error, "tick not deleted: its shard is free again when the lease ends");
         }
     }
 
-    /// Prolongs the lease; returns when it is lost, or may be.
-    async fn hold(&self, tick: &Tick) {
+    /// How long the queue surely keeps a tick that was received just now, wherever its sender's clock stood.
+    fn time_left(&self, tick: &Tick) -> Duration {
+        let Closer {
+            clock, settings, ..
+        } = &*self.closer;
+        let age_ms = clock.now_ms().saturating_sub(tick.tick_ms).max(0);
+        let gone_ms = age_ms.saturating_add(settings.times.max_skew_ms);
+        TICK_RETENTION.saturating_sub(Duration::from_millis(gone_ms.unsigned_abs()))
+    }
+
+    /// Prolongs the lease; returns when it is lost, or may be, and when the tick is about to expire in its queue.
+    async fn hold(&self, tick: &Tick, expires: Instant) {
         let lease = self.closer.settings.lease;
         let mut held_until = Instant::now() + lease;
         loop {
-            tokio::time::sleep(self.closer.heartbeat()).await;
+            let heartbeat = Instant::now() + self.closer.heartbeat();
+            tokio::time::sleep_until(heartbeat.min(expires)).await;
             let asked = Instant::now();
+            if asked >= expires {
+                return;
+            }
             match self.ticks.extend(tick, lease).await {
                 Ok(()) => held_until = asked + lease,
                 Err(error) if error.class == ErrorClass::Conflict => return,

@@ -154,12 +154,22 @@ fn scheduler(config: &Config, faults: &mut ConfigErrors) {
             "make work_limit at least as long as tick",
         );
     }
-    // A tick that is deleted by retention while it is worked on frees its shard for a second holder.
-    if scheduler.work_limit + scheduler.lease > TICK_RETENTION {
+    // A tick that is deleted by retention while it is worked on frees its shard for a second holder, so one that is too old when
+    // it is received is not worked on. One must be young enough: up to two intervals old, sent by a clock that is ahead.
+    let worst = scheduler.tick * 2 + long.max_skew + scheduler.work_limit + scheduler.lease;
+    if worst > TICK_RETENTION {
         faults.add(
-            &["scheduler.work_limit", "scheduler.lease"],
-            "a tick could expire in its queue (5m) while it is worked on",
-            "make both together 5m or less",
+            &[
+                "scheduler.work_limit",
+                "scheduler.lease",
+                "scheduler.tick",
+                "long.max_skew",
+            ],
+            format!(
+                "a tick could expire in its queue (5m) while it is worked on: twice tick, max_skew, work_limit and lease are {}",
+                format_duration(worst)
+            ),
+            "make them together 5m or less",
         );
     }
     // A holder dies at once after a takeover: its lease lapses, the next tick comes, and one round of work follows.

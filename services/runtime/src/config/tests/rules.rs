@@ -92,14 +92,16 @@ fn the_work_fills_the_time_between_ticks() {
 
 #[test]
 fn a_tick_does_not_expire_under_its_holder() {
-    one_fault(
-        &["scheduler.work_limit", "scheduler.lease"],
-        "expire",
-        |config| {
-            config.scheduler.work_limit = s(201);
-            config.scheduler.lease = s(100);
-        },
-    );
+    let keys = [
+        "scheduler.work_limit",
+        "scheduler.lease",
+        "scheduler.tick",
+        "long.max_skew",
+    ];
+    one_fault(&keys, "expire", |config| {
+        config.scheduler.work_limit = s(121)
+    });
+    assert_eq!(broken(|config| config.scheduler.work_limit = s(120)), []);
 }
 
 #[test]
