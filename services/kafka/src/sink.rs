@@ -165,7 +165,7 @@ impl KafkaSink {
         Ok(new)
     }
 
-    /// Looks in the background whether brokers answer, at most every two seconds.
+    /// Looks in the background whether brokers answer, and which topics they have, at most every two seconds.
     fn probe(&self, live: Arc<Live>) {
         {
             let mut last = lock(&self.probe);
@@ -263,6 +263,10 @@ impl RecordSink for KafkaSink {
                         Err(acknowledge)
                     }
                     code => {
+                        if code == RDKafkaErrorCode::UnknownTopic {
+                            // librdkafka goes by what it heard up to five minutes ago: the topic may have been made since.
+                            self.probe(live);
+                        }
                         refuse(acknowledge, code, &record.topic);
                         Ok(())
                     }
