@@ -291,6 +291,19 @@ mod tests {
         assert_eq!(shard_time_ms(i64::MAX, Some(i64::MIN), TIMES), i64::MAX);
     }
 
+    #[test]
+    fn the_state_read_is_skipped_when_the_lead_is_far_away() {
+        let bucket = Bucket(10_000);
+        let begins_ms = bucket.start_ms(TIMES.bucket_ms) - TIMES.lead_ms;
+        let skips =
+            |before_ms, skew_ms| may_skip_state_read(bucket, begins_ms - before_ms, skew_ms, TIMES);
+        assert!(skips(TIMES.skip_read_ms + 1, Some(0)));
+        assert!(!skips(TIMES.skip_read_ms, Some(0)));
+        assert!(skips(2 * TIMES.skip_read_ms, Some(-TIMES.max_skew_ms)));
+        assert!(!skips(2 * TIMES.skip_read_ms, Some(TIMES.max_skew_ms + 1)));
+        assert!(!skips(2 * TIMES.skip_read_ms, None));
+    }
+
     proptest! {
         #[test]
         fn the_state_read_is_skipped_only_well_ahead(bucket in 0i64..10_000, now in 0i64..3_000_000_000, skew in prop::option::of(-200_000i64..200_000)) {

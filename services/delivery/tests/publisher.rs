@@ -3,11 +3,12 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests")]
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use delayq_core::clock::ManualClock;
-use delayq_core::error::PortError;
+use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::headers::Refusal;
 use delayq_core::ports::{Acknowledge, HealthReport, Published, RecordSink};
 use delayq_core::priority::Priority;
@@ -37,6 +38,13 @@ struct Withholding(Mutex<Vec<Acknowledge>>);
 impl Withholding {
     fn handed_over(&self) -> usize {
         self.0.lock().expect("unpoisoned").len()
+    }
+
+    fn fail_all(&self) {
+        for acknowledge in self.0.lock().expect("unpoisoned").drain(..) {
+            let detail = "not enough replicas";
+            acknowledge(Err(PortError::new(ErrorClass::Transient, "test", detail)));
+        }
     }
 
     fn confirm_all(&self) {
@@ -158,4 +166,29 @@ async fn a_record_and_a_dead_letter_end_with_the_brokers_word_and_not_before() {
     }
     ended.sort_by_key(|(ticket, _)| *ticket);
     assert_eq!(ended, [(1, EndKind::Published), (2, EndKind::DeadLettered)]);
+}
+
+/// The emitter receives nothing while publishing is held back: a record to probe with never came, and it stood still for ever.
+#[tokio::test(start_paused = true)]
+async fn publishing_goes_on_when_all_that_failed_was_given_up() {
+    let mut bench = Bench::new();
+    let job = Job::new(
+        Work::Publish(Arc::new(scheduled(NOW_MS))),
+        7,
+        always_alive(),
+    );
+    let alive = job.alive.clone();
+    assert!(bench.publisher.hold(vec![job]));
+    let mut held_back = bench.publisher.watch_held_back();
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.handed_over(), 1);
+    bench.sink.fail_all();
+    held_back.wait_for(Option::is_some).await.expect("a word");
+    // Its message's visibility lapsed: somebody else's now.
+    alive.store(false, Ordering::Release);
+    bench.clock.advance(5_000);
+    let end = bench.ends.recv().await.expect("an end");
+    assert_eq!((end.ticket, end.kind), (7, EndKind::Abandoned));
+    let goes_on = tokio::time::timeout(MINUTE, held_back.wait_for(Option::is_none));
+    goes_on.await.expect("held back for ever").expect("a word");
 }

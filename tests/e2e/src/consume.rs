@@ -64,7 +64,13 @@ pub async fn read_until(
         let metadata = consumer
             .fetch_metadata(Some(topic), Duration::from_secs(10))
             .expect("metadata");
-        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        let partitions: Vec<_> = metadata
+            .topics()
+            .iter()
+            .flat_map(|t| t.partitions())
+            .collect();
+        assert!(!partitions.is_empty(), "{topic} is no topic (yet)");
+        for partition in partitions {
             assignment
                 .add_partition_offset(topic, partition.id(), Offset::Beginning)
                 .expect("an offset");

@@ -254,15 +254,16 @@ impl<T: Send + 'static> Driver<T> {
         Duration::from_millis(wait_ms.unsigned_abs()).min(self.settings.clock_check)
     }
 
-    /// Brokers that are known to be away open the breaker before a record has to time out, and close it again when
-    /// they are back: there may be no record to probe with, because intake waits for the breaker.
+    /// Brokers that are known to be away open the breaker before a record has to time out, and close it again when they
+    /// are back. There may be no record to probe with, because intake waits for the breaker, and those that failed may have
+    /// been given up since: then the next record that comes is the probe.
     fn watch_sink(&mut self) {
         match (self.sink.health(), self.breaker.is_open()) {
             (Err(error), false) => {
                 self.open_breaker(error);
                 self.opened_by_health = true;
             }
-            (Ok(()), true) if self.opened_by_health => self.close_breaker(),
+            (Ok(()), true) if self.opened_by_health || self.is_idle() => self.close_breaker(),
             _ => {}
         }
     }
@@ -280,6 +281,10 @@ impl<T: Send + 'static> Driver<T> {
         let overdue_ms = oldest_ms.map_or(0, |due_ms| now_ms - due_ms);
         metrics::gauge!(names::OLDEST_OVERDUE_MS, "service" => self.settings.service)
             .set(overdue_ms as f64);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.emission.held() == 0 && self.storing.is_empty()
     }
 
     fn publish_ready(&mut self) {

@@ -130,13 +130,14 @@ fn every_fault_is_listed_at_once() {
             "packing.message_bytes",
             "publish.attempts",
             "router.memory",
+            "router.stall_after",
             "topics.allow",
         ],
         "{errors}"
     );
     let text = errors.to_string();
     assert!(
-        text.starts_with("the configuration has 16 faults:"),
+        text.starts_with("the configuration has 17 faults:"),
         "{text}"
     );
     for part in [

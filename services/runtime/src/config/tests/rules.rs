@@ -9,6 +9,7 @@ fn direct_is_below_short() {
         "nothing would go",
         |config| {
             config.delays.direct = config.delays.short;
+            config.router.stall_after = s(1_800);
         },
     );
 }
@@ -185,6 +186,7 @@ fn polls_are_more_frequent_than_revoke_and_session_need() {
         "without a poll",
         |config| {
             config.kafka.session_timeout = s(301);
+            config.canary.overdue_after = s(600);
         },
     );
     one_fault(&[poll], "not a number", |config| {

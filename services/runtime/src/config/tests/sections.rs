@@ -174,7 +174,8 @@ fn canaries_take_each_path_and_are_told_from_those_of_others() {
     one_fault(&["canary.interval"], "outside", |config| {
         config.canary.interval = Duration::ZERO;
     });
-    one_fault(&["canary.topic"], "delay topic", |config| {
+    let keys = ["canary.topic", "topics.delay", "topics.dead_letter"];
+    one_fault(&keys, "is a delay topic", |config| {
         config.canary.topic = "delayq.delay".to_owned();
     });
     one_fault(&["canary.topic"], "not a topic name", |config| {
@@ -188,7 +189,13 @@ fn canaries_take_each_path_and_are_told_from_those_of_others() {
 
 #[test]
 fn a_record_that_waits_for_company_is_no_stall() {
-    one_fault(&["router.stall_after"], "in hand for 1m 30s", |config| {
+    let keys = [
+        "router.stall_after",
+        "delays.direct",
+        "packing.max_wait",
+        "aws.call_timeout",
+    ];
+    one_fault(&keys, "in hand for 1m 30s", |config| {
         config.router.stall_after = Duration::from_secs(89);
     });
     one_fault(&["emitter.stall_after"], "outside", |config| {
