@@ -61,18 +61,9 @@ pub async fn read_until(
         .expect("a consumer");
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
-        let metadata = consumer
-            .fetch_metadata(Some(topic), Duration::from_secs(10))
-            .expect("metadata");
-        let partitions: Vec<_> = metadata
-            .topics()
-            .iter()
-            .flat_map(|t| t.partitions())
-            .collect();
-        assert!(!partitions.is_empty(), "{topic} is no topic (yet)");
-        for partition in partitions {
+        for partition in partitions_of(&consumer, topic).await {
             assignment
-                .add_partition_offset(topic, partition.id(), Offset::Beginning)
+                .add_partition_offset(topic, partition, Offset::Beginning)
                 .expect("an offset");
         }
     }
@@ -107,6 +98,24 @@ pub async fn read_until(
     arrived
 }
 
+/// The partitions of a topic. A topic that was just made is known to the controller before every broker knows it.
+async fn partitions_of(consumer: &StreamConsumer, topic: &str) -> Vec<i32> {
+    const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+    let until = Instant::now() + KNOWN_WITHIN;
+    loop {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), Duration::from_secs(10))
+            .expect("metadata");
+        let partitions = metadata.topics().iter().flat_map(|t| t.partitions());
+        let partitions: Vec<_> = partitions.map(|partition| partition.id()).collect();
+        if !partitions.is_empty() {
+            return partitions;
+        }
+        assert!(Instant::now() < until, "{topic} is no topic");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Reads at least `count` records, then as long as `quiet` passes without another: for tests that look for duplicates.
 pub async fn settled(
     bootstrap_servers: &str,
@@ -131,12 +140,9 @@ pub async fn until_committed(bootstrap_servers: &str, group: &str, topic: &str, 
         .set("group.id", group)
         .create()
         .expect("a consumer");
-    let metadata = consumer
-        .fetch_metadata(Some(topic), ANSWER)
-        .expect("metadata");
     let mut partitions = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
-        partitions.add_partition(topic, partition.id());
+    for partition in partitions_of(&consumer, topic).await {
+        partitions.add_partition(topic, partition);
     }
     let until = Instant::now() + limit;
     loop {

@@ -258,12 +258,17 @@ pub(crate) async fn read_until(
             .expect("a consumer");
         let mut at = TopicPartitionList::new();
         for topic in &topics {
-            let metadata = consumer
-                .fetch_metadata(Some(topic), LIMIT)
-                .expect("metadata");
-            for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
-                at.add_partition_offset(topic, partition.id(), Offset::Beginning)
-                    .expect("an offset");
+            // A topic that was just made is known to the controller before every broker knows it.
+            let known_by = Instant::now() + LIMIT;
+            while at.elements_for_topic(topic).is_empty() {
+                assert!(Instant::now() < known_by, "{topic} is no topic");
+                let metadata = consumer
+                    .fetch_metadata(Some(topic), LIMIT)
+                    .expect("metadata");
+                for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+                    at.add_partition_offset(topic, partition.id(), Offset::Beginning)
+                        .expect("an offset");
+                }
             }
         }
         consumer.assign(&at).expect("assigned");
