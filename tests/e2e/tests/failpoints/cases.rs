@@ -145,11 +145,12 @@ impl Case {
                 case.stopped = true;
             }
             ("scheduler", "before_tick_extend" | "after_tick_extend") => {
-                // The work on a tick lasts longer than a third of the lease.
-                case.with = "scheduler::before_page_read=1*sleep(3000);";
+                // The work on a tick lasts longer than a third of the lease, and long enough for the answer.
+                case.with = "scheduler::before_page_read=2*sleep(1100);";
+                case.settings = &["scheduler.lease=3s", "aws.call_timeout=1900ms"];
             }
             ("scheduler", "before_state_read" | "after_state_read") => {
-                case.with = "scheduler::after_cursor_write=1*return(unanswered);";
+                case.with = "scheduler::after_closing_write=1*return(unanswered);";
             }
             ("emitter", "before_put_back" | "after_put_back") => {
                 case.settings = &["emitter.hold_max=3s"];

@@ -74,6 +74,8 @@ impl Installation {
             format!("topics.delay={prefix}.delay"),
             format!("topics.dead_letter={prefix}.dead"),
             format!("topics.allow={prefix}.out"),
+            // What the test sends is all that it counts.
+            "canary.enabled=false".to_owned(),
             "topics.output={target}".to_owned(),
             format!("aws.sqs_endpoint={}", endpoints.sqs),
             format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
