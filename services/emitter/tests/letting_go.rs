@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 const NOW_MS: i64 = 1_800_000_000_000;
 const LANE: Lane = Lane::Main(Priority::Standard);
 const VISIBILITY: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_millis(300);
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -90,7 +91,10 @@ impl DelayQueue for Queue {
         if self.full.load(Ordering::SeqCst) {
             return messages.iter().map(|_| Err(error.clone())).collect();
         }
-        self.inner.send(priority, messages).await
+        let sent = self.inner.send(priority, messages).await;
+        // On its way back the answer may be overtaken by the message itself.
+        tokio::time::sleep(ANSWER).await;
+        sent
     }
 
     async fn receive(
