@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use delayq_core::clock::Clock;
 use delayq_core::error::ErrorClass;
-use delayq_core::ports::{BatchStore, DelayQueue, HealthReport, ShardState, Tick, TickQueue};
+use delayq_core::ports::{
+    BatchStore, DelayQueue, HealthReport, ShardState, TICK_RETENTION, Tick, TickQueue,
+};
 use delayq_delivery::queue::QueueSender;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,9 +37,6 @@ pub struct SchedulerPorts {
 
 /// Long poll of the first call: whether the tick queue answers is known soon.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// How long the tick queue keeps a tick, also one that is being worked on (`init` makes it so): then its shard is free, whoever
-/// still works on it.
-pub const TICK_RETENTION: Duration = Duration::from_secs(300);
 /// Wait after the tick queue failed.
 const RETRY: Duration = Duration::from_secs(1);
 

@@ -13,6 +13,7 @@ use crate::errors::{CallSite, short_code};
 use crate::names::QueueNames;
 use crate::provision::Provisioning;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use delayq_core::ports::TICK_RETENTION;
 
 /// A message is moved to the dead-letter queue when received more often than this. High, because one
 /// message holds many records and each may need a redelivery.
@@ -20,8 +21,6 @@ pub(crate) const MAX_RECEIVE_COUNT: u32 = 100;
 /// The longest SQS keeps a message: 14 days. A dead-letter queue counts from the first send.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>
 pub(crate) const RETENTION_S: u32 = 1_209_600;
-/// An old tick says nothing that the next one does not: 5 minutes.
-pub(crate) const TICK_RETENTION_S: u32 = 300;
 
 pub(crate) type Attributes = HashMap<QueueAttributeName, String>;
 
@@ -60,7 +59,7 @@ pub(crate) async fn provision_queues(
         ),
         (
             QueueAttributeName::MessageRetentionPeriod,
-            TICK_RETENTION_S.to_string(),
+            TICK_RETENTION.as_secs().to_string(),
         ),
     ]);
     ensure(work, &names.ticks, wanted).await.map(drop)

@@ -284,6 +284,10 @@ pub struct Tick {
     pub handle: String,
 }
 
+/// How long the tick queue keeps a tick, also one that is being worked on (`init` makes it so): then its shard is free, whoever
+/// still works on it. An old tick says nothing that the next one does not.
+pub const TICK_RETENTION: Duration = Duration::from_secs(300);
+
 /// The FIFO queue of ticks: one group a shard, copies dropped by shard and tick time.
 #[async_trait]
 pub trait TickQueue: Send + Sync {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use delayq_core::bucket::ShardId;
 use delayq_core::clock::EpochMs;
 use delayq_core::error::{ErrorClass, PortError};
-use delayq_core::ports::{Tick, TickQueue};
+use delayq_core::ports::{TICK_RETENTION, Tick, TickQueue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -19,8 +19,6 @@ use crate::wait::changed_or;
 
 /// How long a copy of a tick is recognised, counted from the send, also after the tick was deleted.
 const DEDUPLICATION: Duration = Duration::from_secs(300);
-/// How long a tick is kept, held or not.
-const RETENTION: Duration = Duration::from_secs(300);
 /// Longest long poll.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -93,7 +91,7 @@ impl State {
             self.recent.remove(&(shard, tick_ms));
         }
         self.groups.retain(|_, ticks| {
-            ticks.retain(|tick| tick.sent + RETENTION > now);
+            ticks.retain(|tick| tick.sent + TICK_RETENTION > now);
             !ticks.is_empty()
         });
     }
@@ -122,7 +120,7 @@ impl State {
     fn next_free(&self) -> Option<Instant> {
         let heads = self.groups.values().filter_map(VecDeque::front);
         heads
-            .filter_map(|head| Some(head.hold.as_ref()?.until.min(head.sent + RETENTION)))
+            .filter_map(|head| Some(head.hold.as_ref()?.until.min(head.sent + TICK_RETENTION)))
             .min()
     }
 

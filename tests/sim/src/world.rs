@@ -26,7 +26,7 @@ use crate::oracle::judge;
 use crate::plan::{Event, Plan, Profile, Role};
 use crate::ports::{SimPayloads, SimQueue, SimShards, SimSink, SimSource, SimStore, SimTicks};
 use crate::report::SeedReport;
-use crate::settings::{DEAD_LETTER_TOPIC, DELAY_TOPIC, GROUP, MISSING_TARGET, TARGETS, Times};
+use crate::settings::{DEAD_LETTER_TOPIC, DELAY_TOPIC, GROUP, MISSING_TARGET, TARGETS};
 use crate::weather::{Rates, Target, Weather};
 
 /// Some time in 2027.
@@ -498,12 +498,6 @@ impl World {
                 delayq_emitter::run(knobs.emitter(), ports, stop).await;
             }
         }
-    }
-
-    /// Whether times are compressed.
-    #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        self.plan.knobs.times == Times::COMPRESSED
     }
 }
 
