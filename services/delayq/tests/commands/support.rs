@@ -140,12 +140,14 @@ impl Installation {
         command.spawn().expect("delayq starts")
     }
 
-    /// All roles as a process, with times compressed to seconds; it ends with the handle.
+    /// All roles as a process, with times compressed to seconds and without canaries, which would move a test's offsets;
+    /// it ends with the handle.
     pub(crate) fn roles(&mut self) -> Child {
         let group = format!("kafka.group_id={}", self.prefix);
         self.settings.extend(COMPRESSED.map(str::to_owned));
         self.settings.extend([
             group,
+            "canary.enabled=false".to_owned(),
             "kafka.session_timeout=6s".to_owned(),
             "kafka.revoke_timeout=5s".to_owned(),
         ]);
