@@ -56,6 +56,12 @@ impl Record {
             + self.headers.iter().map(Header::wire_bytes).sum::<usize>()
     }
 
+    /// What it takes in memory: many small headers take far more than their bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.payload_bytes() + self.headers.len() * HEADER_OVERHEAD_BYTES
+    }
+
     /// The value of the first header of that name, if it is UTF-8 text.
     #[must_use]
     pub fn header_text(&self, name: &str) -> Option<&str> {
@@ -203,12 +209,15 @@ pub struct QueueGroup {
 /// Fixed cost in memory of one scheduled record besides its payload, measured by `size_of` and rounded up.
 pub const SCHEDULED_OVERHEAD_BYTES: usize = 256;
 
+/// Fixed cost in memory of a header besides its bytes: `size_of`, and one allocation each for name and value.
+const HEADER_OVERHEAD_BYTES: usize = 96;
+
 impl Scheduled {
     /// What this record counts against a memory budget.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let stored_bytes = self.payload.as_ref().map_or(0, |p| p.record_bytes as usize);
-        self.record.payload_bytes().max(stored_bytes) + SCHEDULED_OVERHEAD_BYTES
+        self.record.memory_bytes().max(stored_bytes) + SCHEDULED_OVERHEAD_BYTES
     }
 
     /// The records that it may share a queue message with.
@@ -282,5 +291,6 @@ mod tests {
     #[test]
     fn the_memory_overhead_covers_the_struct() {
         assert!(std::mem::size_of::<Scheduled>() <= SCHEDULED_OVERHEAD_BYTES);
+        assert!(std::mem::size_of::<Header>() + 2 * 16 <= HEADER_OVERHEAD_BYTES);
     }
 }

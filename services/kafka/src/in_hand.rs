@@ -4,7 +4,7 @@ use delayq_core::record::Incoming;
 
 /// Records in a chunk.
 pub(crate) const CHUNK_RECORDS: usize = 500;
-/// Payload bytes in a chunk; the last record may exceed it.
+/// Bytes of memory in a chunk; the last record may exceed it.
 pub(crate) const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Records on their way into the event queue.
@@ -16,7 +16,7 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     pub(crate) fn push(&mut self, record: Incoming) {
-        self.bytes = self.bytes.saturating_add(record.record.payload_bytes());
+        self.bytes = self.bytes.saturating_add(record.record.memory_bytes());
         self.records.push(record);
     }
 
@@ -41,7 +41,7 @@ impl Chunk {
     /// Puts back what the queue did not take. Only into an empty chunk, or order would break.
     pub(crate) fn put_back(&mut self, records: Vec<Incoming>) {
         debug_assert!(self.records.is_empty(), "records would be reordered");
-        self.bytes = records.iter().map(|r| r.record.payload_bytes()).sum();
+        self.bytes = records.iter().map(|r| r.record.memory_bytes()).sum();
         self.records = records;
     }
 }

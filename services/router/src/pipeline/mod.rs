@@ -281,7 +281,7 @@ impl Router {
         let delivered_ms = self.elapsed_ms();
         let mut jobs = Vec::new();
         for incoming in records {
-            let memory_bytes = incoming.record.payload_bytes() + SCHEDULED_OVERHEAD_BYTES;
+            let memory_bytes = incoming.record.memory_bytes() + SCHEDULED_OVERHEAD_BYTES;
             metrics::counter!(names::ACCEPTED, "topic" => incoming.source.at.topic.to_string())
                 .increment(1);
             let at = &incoming.source;
