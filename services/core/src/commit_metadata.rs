@@ -55,6 +55,18 @@ pub enum MetadataFault {
     OtherOffset,
 }
 
+impl MetadataFault {
+    /// Stable code: a metric label.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::Damaged(_) => "damaged",
+            Self::OtherOffset => "other-offset",
+        }
+    }
+}
+
 /// Encodes; empty when there is nothing beyond the head.
 #[must_use]
 pub fn encode(map: &CommitMap) -> String {

@@ -18,6 +18,9 @@ pub const SENT_TOO: &str = "delayq_router_closing_bucket_records_total";
 pub const STATE_READS: &str = "delayq_router_state_reads_total";
 /// Counter: records of partitions that were lost or took too long to give up: another router repeats them.
 pub const DISCARDED: &str = "delayq_router_discarded_total";
+/// Counter: maps of finished records, read with an offset, that were foreign, damaged or another offset's: what they told is
+/// repeated. Label: fault (`foreign`, `damaged`, `other-offset`).
+pub const MAPS_IGNORED: &str = "delayq_router_commit_maps_ignored_total";
 /// Gauge, milliseconds: how long the oldest unfinished record of an assigned partition has been in hand; 0 when there is
 /// none, and once the partition is another router's. Labels: topic, partition.
 pub const HEAD_OF_LINE_MS: &str = "delayq_router_head_of_line_ms";
@@ -47,6 +50,10 @@ pub fn describe() {
         DISCARDED,
         "Records of partitions lost or given up unfinished"
     );
+    describe_counter!(
+        MAPS_IGNORED,
+        "Maps of finished records, read with a committed offset, that were unusable"
+    );
     describe_gauge!(
         HEAD_OF_LINE_MS,
         ::metrics::Unit::Milliseconds,
@@ -57,4 +64,7 @@ pub fn describe() {
 /// A counter that alarms are about is there before its first event: the first is an increase, too.
 pub(crate) fn start_at_zero() {
     ::metrics::counter!(DISCARDED).increment(0);
+    for fault in ["foreign", "damaged", "other-offset"] {
+        ::metrics::counter!(MAPS_IGNORED, "fault" => fault).increment(0);
+    }
 }

@@ -9,6 +9,8 @@ use delayq_core::offsets::{OffsetTracker, Token};
 use delayq_core::ports::{Assigned, Commit};
 use delayq_core::record::TopicPartition;
 
+use crate::metrics;
+
 /// Names one assignment of one partition: a later assignment of the same partition is another.
 pub type AssignmentId = u64;
 
@@ -79,6 +81,7 @@ impl Partitions {
     pub fn assign(&mut self, assigned: Assigned) {
         let restored = match (assigned.committed, assigned.metadata.as_deref()) {
             (Some(committed), Some(metadata)) => commit_metadata::decode(metadata, committed).unwrap_or_else(|fault| {
+                ::metrics::counter!(metrics::MAPS_IGNORED, "fault" => fault.code()).increment(1);
                 tracing::warn!(partition = %assigned.partition, %fault, "commit metadata ignored: records finished beyond the offset are repeated");
                 None
             }),
