@@ -444,6 +444,28 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_just_the_limit_is_written_and_read_and_no_larger_one() {
+        let encoded = encode(&golden(), 3).unwrap();
+        let raw_bytes = u32::from_le_bytes(encoded[4..8].try_into().unwrap()) as usize;
+        assert_eq!(encode_up_to(raw_bytes, &golden(), 3).as_ref(), Ok(&encoded));
+        assert_eq!(
+            decode_up_to(raw_bytes, &encoded).as_deref(),
+            Ok(golden().as_slice())
+        );
+        for smaller in [0, raw_bytes - 1] {
+            let refused = BatchFault::TooLarge(raw_bytes as u64);
+            assert_eq!(encode_up_to(smaller, &golden(), 3), Err(refused.clone()));
+            assert_eq!(decode_up_to(smaller, &encoded), Err(refused));
+        }
+    }
+
+    #[test]
+    fn what_compresses_is_compressed_and_nothing_else() {
+        assert_eq!(encode(&golden(), 3).unwrap()[3], 1);
+        assert_eq!(encode(&[scheduled(1)], 3).unwrap()[3], 0);
+    }
+
+    #[test]
     fn todays_bytes_are_read_for_ever() {
         assert_eq!(
             decode(include_bytes!("../golden/batch_v1_zstd.bin")).as_deref(),
