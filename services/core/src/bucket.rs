@@ -85,6 +85,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Routers and schedulers of all versions must agree on them: they name rows that are stored.
+    #[test]
+    fn keys_are_for_ever() {
+        let source = TopicPartition::new("orders.delay", 2);
+        let shard = shard_of(&source, 1_000);
+        assert_eq!(shard, ShardId(271));
+        let key = BucketKey {
+            bucket: Bucket(5_666_666),
+            shard,
+            sub: 3,
+        };
+        assert_eq!(key.to_string(), "5666666#271#3");
+        assert_eq!(
+            sort_key(1_700_000_000_123, "router-1", 42),
+            "001700000000123#router-1#000000000042"
+        );
+    }
+
     proptest! {
         #[test]
         fn a_bucket_holds_its_times(at in -1_000_000_000_000i64..10_000_000_000_000, len in 1i64..1_000_000_000) {

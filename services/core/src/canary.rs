@@ -414,6 +414,41 @@ mod tests {
     }
 
     #[test]
+    fn memory_ends_where_it_says() {
+        let mut watch = CanaryWatch::new(TIMES, START);
+        let oldest_ms = START - TIMES.memory_ms();
+        assert!(!watch.seen(&arrival(Path::Direct, Priority::High, oldest_ms - 1)));
+        assert!(watch.seen(&arrival(Path::Direct, Priority::High, oldest_ms)));
+    }
+
+    #[test]
+    fn patience_begins_when_the_past_is_known() {
+        let mut watch = CanaryWatch::new(TIMES, START);
+        watch.caught_up(START + 10 * MINUTE);
+        // Due a second after it is sent, a minute from then; two minutes of patience.
+        let patient_until = START + 13 * MINUTE + 1_000;
+        assert_eq!(watch.overdue(patient_until), []);
+        assert_eq!(watch.overdue(patient_until + 1).len(), 3);
+    }
+
+    #[test]
+    fn what_came_before_the_direct_one_of_its_minute_is_not_expected_again() {
+        let mut watch = CanaryWatch::new(TIMES, START);
+        assert!(watch.seen(&arrival(Path::Short, Priority::High, START)));
+        assert!(watch.seen(&arrival(Path::Direct, Priority::High, START)));
+        let missing = watch.overdue(START + 4 * MINUTE);
+        let missing = missing.iter().map(|one| (one.path, one.priority));
+        let short: Vec<_> = missing.filter(|(path, _)| *path == Path::Short).collect();
+        assert_eq!(
+            short,
+            [
+                (Path::Short, Priority::Standard),
+                (Path::Short, Priority::Low)
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_written_is_read_back_from_what_comes_out() {
         let canary = Canary {
             path: Path::Long,
