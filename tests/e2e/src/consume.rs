@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use delayq_core::record::{Header, Record};
 use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -74,7 +75,14 @@ pub async fn read_until(
         let Ok(message) = tokio::time::timeout_at(until, consumer.recv()).await else {
             break;
         };
-        let message = message.expect("a record");
+        let message = match message {
+            Ok(message) => message,
+            // The client goes on by itself.
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+            )) => continue,
+            Err(error) => panic!("a record: {error}"),
+        };
         let headers = message.headers().map(|headers| {
             headers
                 .iter()

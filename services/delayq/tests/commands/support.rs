@@ -10,6 +10,7 @@ use delayq_core::clock::SystemClock;
 use delayq_kafka::{KafkaAdmin, KafkaSettings, TopicCreation, TopicSpec};
 use delayq_stack::{Endpoints, Stack, StackOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -282,8 +283,14 @@ pub(crate) async fn read_until(
                 "{topics:?}: only {} came",
                 read.len()
             );
-            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
-                read.push(message.expect("no error").detach());
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => read.push(message.detach()),
+                // The client goes on by itself.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+                )))
+                | None => {}
+                Some(Err(error)) => panic!("reading {topics:?}: {error}"),
             }
         }
         read
