@@ -50,3 +50,22 @@ impl Clock for ManualClock {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_counts_milliseconds_since_1970() {
+        let years_2023_to_2100_ms = 1_700_000_000_000..4_102_444_800_000;
+        assert!(years_2023_to_2100_ms.contains(&SystemClock.now_ms()));
+    }
+
+    #[test]
+    fn a_manual_clock_moves_when_told() {
+        let clock = ManualClock::at(5);
+        clock.advance(3);
+        clock.advance(-7);
+        assert_eq!(clock.now_ms(), 1);
+    }
+}
