@@ -121,4 +121,48 @@ mod tests {
             if attempt == 0 { prop_assert!(wait <= first); }
         }
     }
+
+    fn error(class: ErrorClass) -> PortError {
+        PortError::new(class, "sqs SendMessage", "why")
+    }
+
+    #[test]
+    fn what_is_too_large_stays_what_it_was_otherwise() {
+        let refused = error(ErrorClass::Invalid).for_size();
+        assert!(refused.too_large && !error(ErrorClass::Invalid).too_large);
+        assert_eq!(
+            (refused.class, &*refused.detail),
+            (ErrorClass::Invalid, "why")
+        );
+    }
+
+    #[test]
+    fn what_is_invalid_or_overtaken_is_not_tried_again() {
+        for (class, retryable) in [
+            (ErrorClass::Transient, true),
+            (ErrorClass::Throttled, true),
+            (ErrorClass::Misconfigured, true),
+            (ErrorClass::Invalid, false),
+            (ErrorClass::Conflict, false),
+        ] {
+            assert_eq!(error(class).is_retryable(), retryable, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_limit_spread_by_sevenths() {
+        let mut backoff = Backoff::new(Duration::from_millis(700), Duration::from_secs(10));
+        let failed = error(ErrorClass::Transient);
+        let mut wait_ms = || (backoff.wait_after(&failed).as_secs_f64() * 1_000.0).round();
+        let waits_ms: [f64; 9] = std::array::from_fn(|_| wait_ms());
+        let expected_ms = [
+            100.0, 400.0, 1_200.0, 3_200.0, 7_143.0, 8_571.0, 10_000.0, 1_429.0, 2_857.0,
+        ];
+        assert_eq!(waits_ms, expected_ms);
+        let asked = PortError {
+            retry_after: Some(Duration::from_secs(30)),
+            ..failed.clone()
+        };
+        assert_eq!(backoff.wait_after(&asked), Duration::from_secs(30));
+    }
 }
