@@ -212,6 +212,7 @@ mod tests {
         loop {
             match next_action(&row, now, TIMES) {
                 HandoverAction::Write(next) => {
+                    assert_eq!(next.cursor, Cursor::default(), "each bucket from its start");
                     if next.watermark > row.watermark {
                         closed.push(next.watermark.0);
                     }
@@ -233,6 +234,24 @@ mod tests {
         assert_eq!(
             read,
             (0..2).flat_map(|_| 0..SUB_PARTITIONS).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_bucket_closes_from_the_first_millisecond_of_its_lead_and_from_its_start() {
+        let mut row = ShardRow::initial(ShardId(1), 0, TIMES.bucket_ms);
+        row.cursor.sub = SUB_PARTITIONS;
+        let begins_ms = row.watermark.next().start_ms(TIMES.bucket_ms) - TIMES.lead_ms;
+        let waits = HandoverAction::UpToDate { next_ms: begins_ms };
+        assert_eq!(next_action(&row, begins_ms - 1, TIMES), waits);
+        let closing = ShardRow {
+            closing: row.watermark.next(),
+            cursor: Cursor::default(),
+            ..row.clone()
+        };
+        assert_eq!(
+            next_action(&row, begins_ms, TIMES),
+            HandoverAction::Write(closing)
         );
     }
 
