@@ -307,9 +307,11 @@ fn refuse_unknown(record: &Record, names: &HeaderNames) -> Result<(), Refusal> {
     for header in &record.headers {
         let lower = header.name.to_ascii_lowercase();
         if !names.is_ours(&header.name) && CONTROL_PREFIXES.iter().any(|p| lower.starts_with(p)) {
+            // Names are short; a long one, whoever sent it, is not worth the work.
+            let cut: String = lower.chars().take(64).collect();
             let nearest = names
                 .all()
-                .min_by_key(|known| distance(known, &lower))
+                .min_by_key(|known| strsim::levenshtein(known, &cut))
                 .unwrap_or_default();
             let detail = format!(
                 "{:?} is no control header of delayq (did you mean {nearest}? names are case-sensitive); names beginning with \
@@ -320,26 +322,6 @@ fn refuse_unknown(record: &Record, names: &HeaderNames) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Levenshtein distance, for suggestions. Names are short; longer ones are cut.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (y, above) in b.iter().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(x != *y))
-                .min(above + 1)
-                .min(left + 1);
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 fn delay_ms(name: &str, text: &str) -> Result<i64, Refusal> {
@@ -355,7 +337,7 @@ fn delay_ms(name: &str, text: &str) -> Result<i64, Refusal> {
 fn deliver_at_ms(name: &str, text: &str) -> Result<EpochMs, Refusal> {
     match text.parse::<i64>() {
         Ok(ms) if ms >= DELIVER_AT_MIN_MS && !text.starts_with('+') => Ok(ms),
-        Ok(seconds) if seconds > 0 => Err(Refusal::new(
+        Ok(seconds) if (1..DELIVER_AT_MIN_MS).contains(&seconds) => Err(Refusal::new(
             "invalid-deliver-at",
             format!(
                 "{name}: {text:?} lies before September 2001: give milliseconds since 1970, not seconds"
@@ -555,6 +537,21 @@ mod tests {
             read(&binary, &HeaderNames::default()).unwrap_err().code,
             "header-not-text"
         );
+    }
+
+    #[test]
+    fn seconds_for_milliseconds_are_told_apart_from_nonsense() {
+        for (value, told) in [
+            ("1700000000", "not seconds"),
+            ("1", "not seconds"),
+            ("0", "is not milliseconds"),
+            ("-1700000000000", "is not milliseconds"),
+            ("+1700000000000", "is not milliseconds"),
+        ] {
+            let record = with(&[("deliver-at-ms", value)]);
+            let refusal = read(&record, &HeaderNames::default()).unwrap_err();
+            assert!(refusal.detail.contains(told), "{value}: {}", refusal.detail);
+        }
     }
 
     #[test]

@@ -232,7 +232,7 @@ mod tests {
     fn a_due_time_that_no_route_allows_is_refused_and_none_overflows() {
         let outputs = Outputs::of(&policy("{target}", None));
         let due = |due_ms| code(&outputs, "orders", Priority::Low, due_ms);
-        for fine in [i64::MIN, -1, 0, NOW, NOW + 604_800_000] {
+        for fine in [i64::MIN, -1, 0, NOW, NOW + 604_800_000, NOW + 604_860_000] {
             assert_eq!(due(fine), None, "{fine}");
         }
         for far in [NOW + 604_860_001, i64::MAX] {

@@ -264,6 +264,17 @@ mod tests {
         assert_eq!(done.iter().map(|b| b.items.len()).sum::<usize>(), 40);
     }
 
+    #[test]
+    fn a_record_waits_for_a_quarter_of_its_time_at_most_so_long() {
+        let by_ms = |ahead_ms| pack_by_ms(1_000_000 + ahead_ms, 1_000_000, 2_000, 60_000);
+        assert_eq!(by_ms(102_000), 1_025_000);
+        assert_eq!(by_ms(242_000), 1_060_000);
+        assert_eq!(by_ms(900_000), 1_060_000);
+        for soon_ms in [2_003, 2_000, 0, -5_000] {
+            assert_eq!(by_ms(soon_ms), 1_000_000, "{soon_ms}");
+        }
+    }
+
     proptest! {
         #[test]
         fn never_packed_so_late_that_it_costs_accuracy(due in 0i64..2_000_000, now in 0i64..2_000_000, reserve in 0i64..5_000, max in 0i64..60_000) {
