@@ -4,6 +4,7 @@
 //! encoded batch), `e` (number, seconds since the Unix epoch, the table's TTL attribute). Names are one
 //! letter because they count to the item's size on each write.
 
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -17,6 +18,7 @@ use futures::stream::{self, StreamExt};
 use crate::attributes::{Item, number, read_number, read_text, text};
 use crate::connect::Clients;
 use crate::errors::CallSite;
+use crate::meter::{Tier, item_bytes};
 use crate::metrics;
 use crate::names::TableNames;
 
@@ -61,14 +63,18 @@ impl DynamoBatchStore {
     }
 
     async fn put_one(&self, batch: StoredBatch) -> Result<(), PortError> {
+        let item = to_item(batch);
+        let size_bytes = item_bytes(&item);
         let request = self
             .clients
             .dynamodb
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(to_item(batch)));
+            .set_item(Some(item));
         let answer = request.send().await;
-        self.site("dynamodb PutItem").finish(answer).map(drop)
+        let written = self.site("dynamodb PutItem").finish(answer);
+        Tier::Batches.write(&written, size_bytes);
+        written.map(drop)
     }
 }
 
@@ -98,7 +104,10 @@ impl BatchStore for DynamoBatchStore {
                 .exclusive_start_key(KEY, text(key.to_string()))
                 .exclusive_start_key(SORT, text(after));
         }
-        let answer = site.finish(request.send().await)?;
+        let answer = site.finish(request.send().await);
+        let items = answer.iter().flat_map(QueryOutput::items);
+        Tier::Batches.read(&answer, items.map(item_bytes).sum());
+        let answer = answer?;
         let batches = answer
             .items
             .unwrap_or_default()

@@ -18,6 +18,7 @@ use futures::stream::{self, StreamExt};
 use crate::attributes::{Item, number, read_text, text};
 use crate::connect::Clients;
 use crate::errors::CallSite;
+use crate::meter::{Tier, item_bytes};
 use crate::metrics;
 use crate::names::TableNames;
 
@@ -63,14 +64,18 @@ impl DynamoPayloadStore {
     }
 
     async fn put_one(&self, key: String, chunk: Bytes, expires_s: i64) -> Result<(), PortError> {
+        let item = to_item(key, chunk, expires_s);
+        let size_bytes = item_bytes(&item);
         let request = self
             .clients
             .dynamodb
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(to_item(key, chunk, expires_s)));
+            .set_item(Some(item));
         let answer = request.send().await;
-        self.site("dynamodb PutItem").finish(answer).map(drop)
+        let written = self.site("dynamodb PutItem").finish(answer);
+        Tier::Payloads.write(&written, size_bytes);
+        written.map(drop)
     }
 
     /// Reads these chunks, as far as they are there, into `found` by their keys.
@@ -93,23 +98,33 @@ impl DynamoPayloadStore {
                 .dynamodb
                 .batch_get_item()
                 .request_items(&self.table, wanted);
-            let mut answer = site.finish(request.send().await)?;
+            let answer = site.finish(request.send().await);
+            if answer.is_err() {
+                Tier::Payloads.read(&answer, 0);
+            }
+            let mut answer = answer?;
             let items = answer
                 .responses
                 .as_mut()
                 .and_then(|tables| tables.remove(&self.table));
-            for item in items.unwrap_or_default() {
-                let (key, body) =
-                    from_item(item).map_err(|what| site.error(ErrorClass::Transient, what))?;
-                found.insert(key, body);
-            }
+            let items = items.unwrap_or_default();
             keys = answer
                 .unprocessed_keys
                 .and_then(|mut tables| tables.remove(&self.table))
                 .map(|left| left.keys)
                 .unwrap_or_default();
-            // What an answer could not hold comes with the next one. No progress at all is another matter: the table
-            // gives less than is asked of it, and the caller decides when to ask again.
+            // Billed one by one: those that are not there too, those that are left unread not.
+            for item in &items {
+                Tier::Payloads.read(&Ok(()), item_bytes(item));
+            }
+            for _ in items.len() + keys.len()..asked {
+                Tier::Payloads.read(&Ok(()), 0);
+            }
+            for item in items {
+                let (key, body) =
+                    from_item(item).map_err(|what| site.error(ErrorClass::Transient, what))?;
+                found.insert(key, body);
+            }
             if keys.len() >= asked {
                 metrics::count_failed_entry(site.operation, ErrorClass::Throttled);
                 return Err(site.error(

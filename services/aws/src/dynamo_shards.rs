@@ -5,6 +5,7 @@
 //! absent at the start of a sub-partition), `owner` (text).
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use delayq_core::bucket::{Bucket, ShardId};
 use delayq_core::error::{ErrorClass, PortError};
@@ -14,6 +15,7 @@ use delayq_core::ports::ShardState;
 use crate::attributes::{Item, number, read_number, read_text, text};
 use crate::connect::Clients;
 use crate::errors::CallSite;
+use crate::meter::{Tier, item_bytes};
 use crate::names::TableNames;
 
 /// Hash key.
@@ -61,16 +63,20 @@ impl DynamoShardState {
 #[async_trait]
 impl ShardState for DynamoShardState {
     async fn create_if_absent(&self, row: ShardRow) -> Result<(), PortError> {
+        let item = to_item(&row);
+        let size_bytes = item_bytes(&item);
         let request = self
             .clients
             .dynamodb
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(to_item(&row)))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(#p)")
             .expression_attribute_names("#p", PARTITION);
         let answer = request.send().await;
-        match self.site("dynamodb PutItem").finish(answer) {
+        let created = self.site("dynamodb PutItem").finish(answer);
+        Tier::Shards.write(&created, size_bytes);
+        match created {
             Err(error) if error.class == ErrorClass::Conflict => Ok(()),
             answer => answer.map(drop),
         }
@@ -85,7 +91,10 @@ impl ShardState for DynamoShardState {
             .table_name(&self.table)
             .consistent_read(true)
             .set_key(Some(key(shard)));
-        let answer = site.finish(request.send().await)?;
+        let answer = site.finish(request.send().await);
+        let item = answer.iter().flat_map(|answer| &answer.item);
+        Tier::Shards.read(&answer, item.map(item_bytes).sum());
+        let answer = answer?;
         answer.item.map(|item| decode(site, &item)).transpose()
     }
 
@@ -104,7 +113,10 @@ impl ShardState for DynamoShardState {
                 .expression_attribute_names("#p", PARTITION)
                 .expression_attribute_values(":p", text(SHARDS))
                 .set_exclusive_start_key(after);
-            let answer = site.finish(request.send().await)?;
+            let answer = site.finish(request.send().await);
+            let items = answer.iter().flat_map(QueryOutput::items);
+            Tier::Shards.read(&answer, items.map(item_bytes).sum());
+            let answer = answer?;
             for item in answer.items() {
                 rows.push(decode(site, item)?);
             }
@@ -131,7 +143,10 @@ impl ShardState for DynamoShardState {
             .expression_attribute_values(":owner", text(owner))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew);
-        let answer = site.finish(request.send().await)?;
+        let answer = site.finish(request.send().await);
+        let row = answer.iter().flat_map(|answer| &answer.attributes);
+        Tier::Shards.write(&answer, row.map(item_bytes).sum());
+        let answer = answer?;
         let item = answer.attributes.ok_or_else(|| {
             site.error(
                 ErrorClass::Transient,
@@ -142,6 +157,8 @@ impl ShardState for DynamoShardState {
     }
 
     async fn update(&self, row: ShardRow) -> Result<(), PortError> {
+        // With the owner, whom this write leaves alone and does not know, it is well below the first KiB.
+        let size_bytes = item_bytes(&to_item(&row));
         const SET: &str = "SET #watermark = :watermark, #closing = :closing, #sub = :sub";
         let mut request = self
             .clients
@@ -169,7 +186,9 @@ impl ShardState for DynamoShardState {
             None => request.update_expression(format!("{SET} REMOVE #after")),
         };
         let answer = request.send().await;
-        self.site("dynamodb UpdateItem").finish(answer).map(drop)
+        let updated = self.site("dynamodb UpdateItem").finish(answer);
+        Tier::Shards.write(&updated, size_bytes);
+        updated.map(drop)
     }
 
     fn clock_skew_ms(&self) -> Option<i64> {

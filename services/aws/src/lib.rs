@@ -14,6 +14,7 @@ pub mod dynamo_payloads;
 pub mod dynamo_shards;
 mod errors;
 pub mod inspect;
+mod meter;
 pub mod metrics;
 pub mod names;
 pub mod provision;

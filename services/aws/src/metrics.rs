@@ -10,6 +10,11 @@ pub const FAILED_ENTRIES_TOTAL: &str = "delayq_aws_failed_entries_total";
 pub const UNREADABLE_TOTAL: &str = "delayq_aws_unreadable_total";
 /// This machine's clock minus AWS's, in milliseconds, accurate to about half a second.
 pub const CLOCK_SKEW_MS: &str = "delayq_aws_clock_skew_ms";
+/// What AWS bills, by `tier` (`queues`, `ticks`, `batches`, `shards`, `payloads`) and `unit` (`sqs-request`, `sqs-fifo-request`,
+/// `dynamodb-write-unit`, `dynamodb-read-unit`).
+pub const BILLED_UNITS_TOTAL: &str = "delayq_aws_billed_units_total";
+/// Their cost at list prices ([`delayq_core::billing::LIST_PRICES`]) in billionths of a US dollar, by `tier`.
+pub const COST_NANODOLLARS_TOTAL: &str = "delayq_aws_cost_nanodollars_total";
 
 /// Tells the recorder what the metrics mean; call once, after the recorder is installed.
 pub fn describe() {
@@ -28,6 +33,17 @@ pub fn describe() {
         metrics::Unit::Count,
         "Messages and rows in our queues and tables that cannot be read, by kind"
     );
+    metrics::describe_counter!(
+        BILLED_UNITS_TOTAL,
+        metrics::Unit::Count,
+        "What AWS bills for the calls, by tier and unit"
+    );
+    metrics::describe_counter!(
+        COST_NANODOLLARS_TOTAL,
+        metrics::Unit::Count,
+        "Cost of the calls at list prices, in billionths of a US dollar, by tier"
+    );
+    crate::meter::start_at_zero();
     metrics::describe_gauge!(
         CLOCK_SKEW_MS,
         metrics::Unit::Milliseconds,

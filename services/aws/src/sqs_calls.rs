@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::connect::Clients;
 use crate::errors::{CallSite, Fault, Said};
+use crate::meter::Tier;
 use crate::metrics;
 
 /// Most entries of a batch call, and most messages of one receive.
@@ -33,15 +34,17 @@ pub(crate) struct Queue {
     /// `queue <name>`, for texts.
     label: String,
     name: String,
+    tier: Tier,
     url: OnceCell<Arc<str>>,
 }
 
 impl Queue {
-    pub(crate) fn new(clients: &Clients, name: String) -> Self {
+    pub(crate) fn new(clients: &Clients, tier: Tier, name: String) -> Self {
         Self {
             clients: clients.clone(),
             label: format!("queue {name}"),
             name,
+            tier,
             url: OnceCell::new(),
         }
     }
@@ -52,6 +55,16 @@ impl Queue {
             resource: &self.label,
             endpoint: &self.clients.sqs_endpoint,
         }
+    }
+
+    /// Counts what a call costs that carried so many bytes of messages; hands its result on.
+    pub(crate) fn billed<T>(
+        &self,
+        message_bytes: usize,
+        result: Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        self.tier.queue_call(&result, message_bytes);
+        result
     }
 
     pub(crate) const fn client(&self) -> &aws_sdk_sqs::Client {
@@ -68,7 +81,7 @@ impl Queue {
             .get_or_try_init(|| async {
                 let site = self.site("sqs GetQueueUrl");
                 let request = self.client().get_queue_url().queue_name(&self.name);
-                let found = site.finish(request.send().await)?;
+                let found = self.billed(0, site.finish(request.send().await))?;
                 found
                     .queue_url
                     .map(Arc::from)

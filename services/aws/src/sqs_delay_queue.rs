@@ -14,6 +14,7 @@ use delayq_core::priority::Priority;
 use futures::stream::{self, StreamExt};
 
 use crate::connect::Clients;
+use crate::meter::Tier;
 use crate::metrics;
 use crate::names::QueueNames;
 use crate::sqs_calls::{
@@ -37,7 +38,7 @@ struct PerPriority {
 
 impl PerPriority {
     fn new(clients: &Clients, names: &QueueNames, lane: impl Fn(Priority) -> Lane) -> Self {
-        let queue = |priority| Queue::new(clients, names.lane(lane(priority)));
+        let queue = |priority| Queue::new(clients, Tier::Queues, names.lane(lane(priority)));
         Self {
             high: queue(Priority::High),
             standard: queue(Priority::Standard),
@@ -145,6 +146,7 @@ fn all_failed(error: &PortError, entries: usize) -> Outcomes {
 
 async fn send_call(queue: &Queue, messages: Vec<QueueMessage>) -> Outcomes {
     let entries = messages.len();
+    let message_bytes = messages.iter().map(|m| m.body.len()).sum();
     let site = queue.site("sqs SendMessageBatch");
     let sent = async {
         let mut request = queue
@@ -161,7 +163,7 @@ async fn send_call(queue: &Queue, messages: Vec<QueueMessage>) -> Outcomes {
                 .map_err(|e| site.error(ErrorClass::Invalid, e))?;
             request = request.entries(entry);
         }
-        site.finish(request.send().await)
+        queue.billed(message_bytes, site.finish(request.send().await))
     };
     match sent.await {
         Ok(answer) => {
@@ -188,7 +190,7 @@ async fn delete_call(queue: &Queue, handles: Vec<String>) -> Outcomes {
                 .map_err(|e| site.error(ErrorClass::Invalid, e))?;
             request = request.entries(entry);
         }
-        site.finish(request.send().await)
+        queue.billed(0, site.finish(request.send().await))
     };
     match deleted.await {
         Ok(answer) => {
@@ -217,7 +219,7 @@ async fn extend_call(queue: &Queue, handles: Vec<String>, visibility: Duration) 
                 .map_err(|e| site.error(ErrorClass::Invalid, e))?;
             request = request.entries(entry);
         }
-        site.finish(request.send().await)
+        queue.billed(0, site.finish(request.send().await))
     };
     match extended.await {
         Ok(answer) => {
@@ -248,13 +250,18 @@ pub(crate) async fn receive(
         .visibility_timeout(visibility_s(visibility))
         .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
         .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
-    let answer: ReceiveMessageOutput = queue
-        .site("sqs ReceiveMessage")
-        .finish(request.send().await)?;
-    Ok(answer.messages.unwrap_or_default())
+    let site = queue.site("sqs ReceiveMessage");
+    let received = site.finish(request.send().await).map(messages);
+    let bodies = received.iter().flatten().filter_map(Message::body);
+    let message_bytes = bodies.map(str::len).sum();
+    queue.billed(message_bytes, received)
 }
 
 /// A message without a handle could never be deleted: it is left to come back.
+fn messages(answer: ReceiveMessageOutput) -> Vec<Message> {
+    answer.messages.unwrap_or_default()
+}
+
 fn receipt(message: Message) -> Option<Receipt> {
     let number = |name: MessageSystemAttributeName| {
         let text = message.attributes.as_ref()?.get(&name)?;

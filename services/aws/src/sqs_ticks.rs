@@ -13,6 +13,7 @@ use delayq_core::error::PortError;
 use delayq_core::ports::{Tick, TickQueue};
 
 use crate::connect::Clients;
+use crate::meter::Tier;
 use crate::metrics;
 use crate::names::QueueNames;
 use crate::sqs_calls::{Queue, stale_is_fine, visibility_s};
@@ -29,7 +30,7 @@ impl SqsTickQueue {
     #[must_use]
     pub fn new(clients: &Clients, names: &QueueNames) -> Self {
         Self {
-            queue: Queue::new(clients, names.ticks.clone()),
+            queue: Queue::new(clients, Tier::Ticks, names.ticks.clone()),
         }
     }
 
@@ -42,13 +43,16 @@ impl SqsTickQueue {
             .receipt_handle(handle);
         let answer = request.send().await;
         let site = self.queue.site("sqs DeleteMessage");
-        stale_is_fine(site.finish(answer).map(drop))
+        let deleted = self.queue.billed(0, site.finish(answer).map(drop));
+        stale_is_fine(deleted)
     }
 }
 
 #[async_trait]
 impl TickQueue for SqsTickQueue {
     async fn send(&self, shard: ShardId, tick_ms: EpochMs) -> Result<(), PortError> {
+        let body = body(shard, tick_ms);
+        let message_bytes = body.len();
         let request = self
             .queue
             .client()
@@ -56,9 +60,10 @@ impl TickQueue for SqsTickQueue {
             .queue_url(&*self.queue.url().await?)
             .message_group_id(shard.to_string())
             .message_deduplication_id(format!("{shard}-{tick_ms}"))
-            .message_body(body(shard, tick_ms));
+            .message_body(body);
         let answer = request.send().await;
-        self.queue.site("sqs SendMessage").finish(answer).map(drop)
+        let sent = self.queue.site("sqs SendMessage").finish(answer);
+        self.queue.billed(message_bytes, sent).map(drop)
     }
 
     /// `None` also where a tick came that cannot be read: it is deleted, and the next call goes on.
@@ -99,7 +104,7 @@ impl TickQueue for SqsTickQueue {
             .visibility_timeout(visibility_s(lease));
         let answer = request.send().await;
         let site = self.queue.site("sqs ChangeMessageVisibility");
-        site.finish(answer).map(drop)
+        self.queue.billed(0, site.finish(answer)).map(drop)
     }
 
     async fn delete(&self, tick: &Tick) -> Result<(), PortError> {

@@ -6,6 +6,7 @@
 pub mod batch;
 #[cfg(test)]
 mod batch_harm;
+pub mod billing;
 pub mod bucket;
 pub mod canary;
 pub mod clock;

@@ -9,6 +9,7 @@
 )]
 
 mod kafka;
+mod metered;
 
 use std::sync::Arc;
 use std::time::Duration;
