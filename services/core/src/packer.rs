@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_record_waits_for_a_quarter_of_its_time_at_most_so_long() {
-        let by_ms = |ahead_ms| pack_by_ms(1_000_000 + ahead_ms, 1_000_000, 2_000, 60_000);
+        let by_ms = |ahead_ms: i64| pack_by_ms(1_000_000 + ahead_ms, 1_000_000, 2_000, 60_000);
         assert_eq!(by_ms(102_000), 1_025_000);
         assert_eq!(by_ms(242_000), 1_060_000);
         assert_eq!(by_ms(900_000), 1_060_000);
