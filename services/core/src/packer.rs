@@ -265,6 +265,38 @@ mod tests {
     }
 
     #[test]
+    fn records_travel_together_as_far_as_memory_allows() {
+        let pair = || vec![(scheduled(1), 0), (scheduled(2), 1)];
+        let memory_bytes = pair().iter().map(|(r, _)| r.memory_bytes()).sum();
+        let batches = |memory_bytes| {
+            let limits = SizeLimits {
+                wanted_bytes: 10_000,
+                largest_bytes: 10_000,
+                memory_bytes,
+                zstd_level: 1,
+            };
+            encode_within(pair(), limits).0.len()
+        };
+        assert_eq!([batches(memory_bytes), batches(memory_bytes - 1)], [1, 2]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_group_is_not_full() {
+        let one_bytes = scheduled(1).memory_bytes();
+        let mut packer = Packer::new(3 * one_bytes, usize::MAX);
+        for ticket in 0..2 {
+            assert!(packer.push("a", scheduled(1), ticket, 100).is_none());
+        }
+        assert_eq!(packer.held_bytes(), 2 * one_bytes);
+        assert_eq!(packer.retain(|ticket| *ticket == 1), one_bytes);
+        assert_eq!(packer.held_bytes(), one_bytes);
+        assert!(packer.push("a", scheduled(1), 2, 100).is_none());
+        let full = packer.push("a", scheduled(1), 3, 100).unwrap();
+        let tickets: Vec<_> = full.items.iter().map(|(_, ticket)| *ticket).collect();
+        assert_eq!(tickets, [1, 2, 3]);
+    }
+
+    #[test]
     fn a_record_waits_for_a_quarter_of_its_time_at_most_so_long() {
         let by_ms = |ahead_ms: i64| pack_by_ms(1_000_000 + ahead_ms, 1_000_000, 2_000, 60_000);
         assert_eq!(by_ms(102_000), 1_025_000);

@@ -18,6 +18,8 @@ pub const CHUNK_MAX_BYTES: usize = 350_000;
 pub const RECORD_MAX_BYTES: u32 = 128 * 1024 * 1024;
 /// Most chunks of a reference: enough for the largest record if it does not compress.
 pub const CHUNKS_MAX: u32 = 512;
+const _: () = assert!(RECORD_MAX_BYTES >= 2 * (64 << 20));
+const _: () = assert!(CHUNKS_MAX as usize * CHUNK_MAX_BYTES >= RECORD_MAX_BYTES as usize);
 
 /// Where a record's key, value and headers are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +161,25 @@ mod tests {
         );
         let again = to_chunks(&record, 1).unwrap().0;
         assert_eq!(payload, again, "written again under the same name");
+    }
+
+    #[test]
+    fn a_record_that_was_loaded_is_stored_whole_again() {
+        let mut record = large();
+        let fresh = to_chunks(&record, 1).unwrap();
+        record.payload = Some(fresh.0.clone());
+        assert_eq!(to_chunks(&record, 1).unwrap(), fresh);
+    }
+
+    #[test]
+    fn far_more_than_the_reference_says_is_not_unpacked() {
+        let mut record = scheduled(1_700_000_000_000);
+        record.record.value = Some(vec![b'x'; 20 << 20].into());
+        let (mut payload, chunks) = to_chunks(&record, 1).unwrap();
+        payload.record_bytes = 1;
+        let stored = chunks.into_iter().map(Some).collect();
+        let fault = from_chunks(&record, &payload, stored).unwrap_err();
+        assert_eq!(fault.code(), "payload-damaged");
     }
 
     #[test]

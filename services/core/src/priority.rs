@@ -103,6 +103,7 @@ mod tests {
     fn names_and_jms_digits() {
         for p in Priority::ALL {
             assert_eq!(Priority::parse(p.as_str()), Some(p));
+            assert_eq!(p.to_string(), p.as_str());
         }
         let digits: Vec<_> = (0..=9)
             .map(|d| Priority::parse(&d.to_string()).unwrap().as_str())
@@ -131,6 +132,16 @@ mod tests {
             (9..=11).contains(&count(Priority::Standard))
                 && (9..=11).contains(&count(Priority::Low))
         );
+    }
+
+    #[test]
+    fn low_has_every_fourth_turn_of_a_floor_of_four() {
+        let mut picker = PriorityPicker::new(4);
+        let turns: Vec<_> = (0..8)
+            .filter_map(|_| picker.pick(|p| p != Priority::Standard))
+            .collect();
+        let (high, low) = (Priority::High, Priority::Low);
+        assert_eq!(turns, [high, high, high, low, high, high, high, low]);
     }
 
     proptest! {

@@ -48,7 +48,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Bytes of key, value and headers: what memory budgets count.
+    /// Bytes of key, value and headers, about as they are in Kafka.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len)
@@ -286,6 +286,24 @@ mod tests {
         for bad in ["", "a/b", "a/1/x", "/1/2", "1/2"] {
             assert!(bad.parse::<Source>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_record_is_measured_for_kafka_and_for_memory() {
+        let header = Header::text("ab", "cde");
+        let null = Header {
+            name: "ab".into(),
+            value: None,
+        };
+        assert_eq!((header.wire_bytes(), null.wire_bytes()), (15, 12));
+        let record = Record {
+            key: Some(Bytes::from_static(b"key")),
+            value: Some(Bytes::from_static(b"value")),
+            headers: vec![header, null],
+        };
+        assert_eq!(record.payload_bytes(), 3 + 5 + 15 + 12);
+        assert_eq!(record.memory_bytes(), 35 + 2 * HEADER_OVERHEAD_BYTES);
+        assert_eq!(Record::default().memory_bytes(), 0);
     }
 
     #[test]
