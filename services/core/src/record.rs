@@ -289,6 +289,12 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_written_as_they_are_named() {
+        let paths = [Path::Direct, Path::Short, Path::Long];
+        assert_eq!(paths.map(|p| p.to_string()), ["direct", "short", "long"]);
+    }
+
+    #[test]
     fn a_record_is_measured_for_kafka_and_for_memory() {
         let header = Header::text("ab", "cde");
         let null = Header {
@@ -304,6 +310,9 @@ mod tests {
         assert_eq!(record.payload_bytes(), 3 + 5 + 15 + 12);
         assert_eq!(record.memory_bytes(), 35 + 2 * HEADER_OVERHEAD_BYTES);
         assert_eq!(Record::default().memory_bytes(), 0);
+        let one = crate::testing::scheduled(1);
+        let expected_bytes = one.record.memory_bytes() + SCHEDULED_OVERHEAD_BYTES;
+        assert_eq!(one.memory_bytes(), expected_bytes);
     }
 
     #[test]

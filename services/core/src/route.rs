@@ -418,6 +418,34 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_begins_too_soon_is_left_to_the_queues() {
+        // Due in 900,000 ms, in a bucket that begins in 600,001 ms.
+        let (now_ms, due_ms) = (299_999, 1_199_999);
+        let with_room = |long_room_ms| {
+            let policy = Policy {
+                long_room_ms,
+                ..policy()
+            };
+            super::path(due_ms, now_ms, &policy)
+        };
+        assert_eq!(with_room(600_001), Path::Long);
+        assert_eq!(with_room(600_002), Path::Short);
+        assert_eq!(with_room(900_000), Path::Short);
+    }
+
+    #[test]
+    fn a_timestamp_may_be_ahead_by_the_skew_that_is_allowed() {
+        let ahead = Incoming {
+            timestamp_ms: Some(NOW + 60_000),
+            ..incoming(&[("delay-target", "orders")])
+        };
+        assert!(matches!(
+            route(ahead, NOW, &policy()),
+            Decision::Schedule(_)
+        ));
+    }
+
+    #[test]
     fn output_topics() {
         assert_eq!(
             &*scheduled(&[("delay-target", "orders"), ("delay-priority", "high")]).output_topic,
@@ -611,13 +639,22 @@ mod tests {
         );
         assert_eq!(s.path, Path::Short, "only the emitter keeps to a rate");
         let far = [("delay-target", "orders"), ("delay-ms", "1001")];
-        let Decision::Refuse { refusal, .. } = by(route, &far) else {
+        let Decision::Refuse { refusal, .. } = by(route.clone(), &far) else {
             panic!("not refused")
         };
         assert!(
             refusal.code == "due-too-far" && refusal.detail.contains("slow"),
             "{refusal}"
         );
+        let without = Route {
+            max_delay_ms: None,
+            ..route
+        };
+        let far = [("delay-target", "orders"), ("delay-ms", "604800001")];
+        let Decision::Refuse { refusal, .. } = by(without, &far) else {
+            panic!("not refused")
+        };
+        assert!(refusal.detail.contains("(delays.max)"), "{refusal}");
     }
 
     #[test]
