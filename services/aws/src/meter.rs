@@ -1,7 +1,7 @@
 //! Counts what AWS will bill for each call, by tier, at list prices.
 //!
-//! An answered call is billed, a failed condition too. One without an answer may be, and is counted. What AWS throttled or refused before it did anything
-//! is not.
+//! An answered call is billed, one whose condition failed too. One without an answer may be, and is counted. What AWS throttled or
+//! refused is not.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use delayq_core::billing::{LIST_PRICES, Unit, read_units, sqs_requests, write_units};
