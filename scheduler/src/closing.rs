@@ -96,6 +96,8 @@ impl Closer {
                     return Outcome::Limit;
                 }
             }
+            // To see the row again is no progress: what failed may fail again.
+            let looks_again = unsaved.is_none() && row.is_none() && epoch.is_some();
             let step = match (&unsaved, row.take(), epoch) {
                 (Some(next), ..) => self.save(next.clone()).await,
                 (None, Some(held), _) => self.step(held, &mut seen).await,
@@ -104,8 +106,10 @@ impl Closer {
             };
             match step {
                 Ok(Step::Row(next)) => {
-                    self.health.report(COMPONENT, Ok(()));
-                    attempt = 0;
+                    if !looks_again {
+                        self.health.report(COMPONENT, Ok(()));
+                        attempt = 0;
+                    }
                     unsaved = None;
                     if epoch.is_none() {
                         metrics::gauge!(names::HELD_EPOCH, "shard" => shard.to_string())

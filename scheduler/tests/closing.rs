@@ -42,6 +42,22 @@ impl HealthReport for Silent {
     fn forget(&self, _component: &str) {}
 }
 
+/// How often it was told that all is well, and that it is not.
+#[derive(Default)]
+struct Told {
+    well: AtomicUsize,
+    ill: AtomicUsize,
+}
+
+impl HealthReport for Told {
+    fn report(&self, _component: &str, state: Result<(), String>) {
+        let told = if state.is_ok() { &self.well } else { &self.ill };
+        told.fetch_add(1, Ordering::SeqCst);
+    }
+    fn beat(&self, _task: &'static str, _limit: Duration) {}
+    fn forget(&self, _component: &str) {}
+}
+
 /// The store, where something happens at the `n`th page that is read.
 struct Interrupted {
     store: MemoryBatchStore,
@@ -60,6 +76,8 @@ enum Interruption {
     Failure,
     /// Another scheduler takes the shard, and the store does not answer.
     TakeoverInAFailure,
+    /// The store does not answer from then on.
+    Outage,
     /// The queue does not answer, once, when an unreadable batch is passed on.
     QueueFailure,
 }
@@ -111,11 +129,12 @@ impl BatchStore for Interrupted {
     }
 
     async fn page(&self, key: &BucketKey, after: Option<&str>) -> Result<Page, PortError> {
-        if self.pages.fetch_add(1, Ordering::SeqCst) == self.at_page {
+        let page = self.pages.fetch_add(1, Ordering::SeqCst);
+        if page == self.at_page || page > self.at_page && self.what == Interruption::Outage {
             match self.what {
                 Interruption::Nothing | Interruption::QueueFailure => {}
                 Interruption::Takeover => drop(self.shards.take(SHARD, "another").await?),
-                Interruption::Failure => {
+                Interruption::Failure | Interruption::Outage => {
                     return Err(PortError::new(ErrorClass::Transient, "test", "no answer"));
                 }
                 Interruption::TakeoverInAFailure => {
@@ -372,6 +391,21 @@ async fn a_store_that_fails_once_costs_nothing() {
     bench.store(7, 2, 10..20).await;
     assert_eq!(bench.close().await, Outcome::UpToDate);
     assert_eq!(bench.sent(), ((0..20).collect(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_asked_ever_more_seldom_and_does_not_look_well_meanwhile() {
+    let mut bench = Bench::new(Interruption::Outage, 0).await;
+    let told = Arc::new(Told::default());
+    bench.closer.health = told.clone();
+    bench.store(0, 1, 0..10).await;
+    assert_eq!(bench.close().await, Outcome::Limit);
+    // After 10, 20, 40 and 80 ms, then every 100 ms of the minute that a tick may take.
+    let asked = bench.store.pages.load(Ordering::SeqCst);
+    assert!((590..=605).contains(&asked), "{asked} times");
+    assert_eq!(told.ill.load(Ordering::SeqCst), asked);
+    let well = told.well.load(Ordering::SeqCst);
+    assert_eq!(well, 2, "the shard was taken, its bucket closing");
 }
 
 #[tokio::test(start_paused = true)]
