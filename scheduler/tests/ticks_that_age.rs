@@ -1,8 +1,10 @@
-//! A tick that expires in its queue while it is worked on would free its shard for a second holder.
+//! How a scheduler holds a shard by its tick: as long as it works and no longer, and never beyond the tick's life in its queue.
 
 #![allow(clippy::expect_used, reason = "helpers of tests")]
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
@@ -11,14 +13,17 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow};
 use delayq_core::ports::{
     BatchStore, DelayQueue, HealthReport, Lane, Outcomes, QueueMessage, Receipt, ShardState,
-    StoredBatch, TickQueue,
+    StoredBatch, Tick, TickQueue,
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::{batch, clock::EpochMs};
 use delayq_delivery::queue::QueueSettings;
-use delayq_embedded::{MemoryBatchStore, MemoryShardState, MemoryTickQueue, RuntimeClock};
+use delayq_embedded::{
+    MemoryBatchStore, MemoryDelayQueue, MemoryShardState, MemoryTickQueue, RuntimeClock,
+};
 use delayq_scheduler::{SchedulerPorts, SchedulerSettings};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 const START_MS: EpochMs = 1_800_000_000_000;
@@ -30,12 +35,56 @@ const TIMES: HandoverTimes = HandoverTimes {
     max_skew_ms: 60_000,
 };
 
-struct Silent;
+/// How often each task showed that it lives, and how long it may be silent.
+#[derive(Default)]
+struct Beats(Mutex<BTreeMap<&'static str, (usize, Duration)>>);
 
-impl HealthReport for Silent {
+impl Beats {
+    fn of(&self, task: &str) -> (usize, Duration) {
+        let all = self.0.lock().expect("a lock");
+        all.get(task).copied().expect("it lives")
+    }
+}
+
+impl HealthReport for Beats {
     fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
+    fn beat(&self, task: &'static str, limit: Duration) {
+        let mut all = self.0.lock().expect("a lock");
+        let beats = all.get(task).map_or(0, |(beats, _)| *beats);
+        all.insert(task, (beats + 1, limit));
+    }
     fn forget(&self, _component: &str) {}
+}
+
+/// The tick queue, whose first heartbeats fail.
+struct Failing {
+    ticks: Arc<MemoryTickQueue>,
+    class: ErrorClass,
+    failures: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl TickQueue for Failing {
+    async fn send(&self, shard: ShardId, tick_ms: EpochMs) -> Result<(), PortError> {
+        self.ticks.send(shard, tick_ms).await
+    }
+
+    async fn receive(&self, wait: Duration, lease: Duration) -> Result<Option<Tick>, PortError> {
+        self.ticks.receive(wait, lease).await
+    }
+
+    async fn extend(&self, tick: &Tick, lease: Duration) -> Result<(), PortError> {
+        let left = self.failures.load(Ordering::SeqCst);
+        if left > 0 {
+            self.failures.store(left - 1, Ordering::SeqCst);
+            return Err(PortError::new(self.class, "test", "no heartbeat"));
+        }
+        self.ticks.extend(tick, lease).await
+    }
+
+    async fn delete(&self, tick: &Tick) -> Result<(), PortError> {
+        self.ticks.delete(tick).await
+    }
 }
 
 /// The queues are away: a page that is read stays in the hands of its holder.
@@ -95,6 +144,7 @@ struct Bench {
     shards: Arc<MemoryShardState>,
     ticks: Arc<MemoryTickQueue>,
     store: Arc<MemoryBatchStore>,
+    beats: Arc<Beats>,
 }
 
 impl Bench {
@@ -140,17 +190,23 @@ impl Bench {
             shards,
             ticks: Arc::new(MemoryTickQueue::new()),
             store,
+            beats: Arc::default(),
         }
     }
 
+    /// Starts a scheduler that gets stuck with its first page.
     fn start(&self) {
+        self.start_with(self.ticks.clone(), Arc::new(Away));
+    }
+
+    fn start_with(&self, ticks: Arc<dyn TickQueue>, queue: Arc<dyn DelayQueue>) {
         let ports = SchedulerPorts {
             store: self.store.clone(),
             shards: self.shards.clone(),
-            ticks: self.ticks.clone(),
-            queue: Arc::new(Away),
+            ticks,
+            queue,
             clock: self.clock.clone(),
-            health: Arc::new(Silent),
+            health: self.beats.clone(),
         };
         tokio::spawn(delayq_scheduler::run(
             settings(),
@@ -163,6 +219,13 @@ impl Bench {
         let row = self.shards.read(SHARD).await.expect("read");
         row.expect("a row").epoch
     }
+}
+
+/// A counter of the metrics as they are shown.
+fn count(metrics: &PrometheusHandle, series: &str) -> u64 {
+    let shown = metrics.render();
+    let line = shown.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0, |count| count.trim().parse().expect("a count"))
 }
 
 async fn seconds(seconds: u64) {
@@ -209,4 +272,63 @@ async fn a_holder_that_is_stuck_gives_the_shard_up_before_its_tick_expires() {
     );
     seconds(120).await;
     assert!(bench.epoch().await >= 2, "taken by the next tick");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_is_worked_on_if_it_lives_for_as_long_as_the_work_may_take() {
+    for (age_ms, stale) in [(120_000, 0), (120_001, 1)] {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let bench = Bench::new().await;
+        let sent = bench.ticks.send(SHARD, START_MS - age_ms).await;
+        sent.expect("sent");
+        bench.start();
+        seconds(1).await;
+        let outcome = "delayq_scheduler_ticks_total{outcome=\"stale\"}";
+        assert_eq!(count(&metrics, outcome), stale, "{age_ms} ms old");
+        let lost = metrics
+            .render()
+            .lines()
+            .any(|line| line == "delayq_scheduler_leases_lost_total 0");
+        assert!(lost, "there before its first event");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_free_for_the_next_tick_as_soon_as_it_is_up_to_date() {
+    let bench = Bench::new().await;
+    let queue = Arc::new(MemoryDelayQueue::new(bench.clock.clone()));
+    bench.start_with(bench.ticks.clone(), queue);
+    seconds(1).await;
+    assert_eq!(bench.epoch().await, 1);
+    seconds(30).await;
+    assert_eq!(bench.epoch().await, 2, "well before the lease would end");
+    seconds(60).await;
+    // Once when a tick is sent, and once when the next is waited for.
+    let (beats, limit) = bench.beats.of("scheduler ticks");
+    assert!((4..=10).contains(&beats), "{beats} looks in 91 s");
+    assert_eq!(limit, Duration::from_secs(120));
+    let (_, limit) = bench.beats.of("scheduler worker");
+    assert_eq!(limit, Duration::from_secs(180));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_fails_costs_the_shard_only_when_it_is_anothers() {
+    for (class, lost) in [(ErrorClass::Transient, 0), (ErrorClass::Conflict, 1)] {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let _here = metrics::set_default_local_recorder(&recorder);
+        let bench = Bench::new().await;
+        let ticks = Failing {
+            ticks: bench.ticks.clone(),
+            class,
+            failures: AtomicUsize::new(1),
+        };
+        bench.start_with(Arc::new(ticks), Arc::new(Away));
+        // A heartbeat is due every 20 s.
+        seconds(21).await;
+        let series = "delayq_scheduler_leases_lost_total";
+        assert_eq!(count(&metrics, series), lost, "{class:?}");
+    }
 }

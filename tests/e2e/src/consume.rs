@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use delayq_core::record::{Header, Record};
 use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -106,14 +106,26 @@ pub async fn read_until(
     arrived
 }
 
+/// Asks until there is an answer: a coordinator that moves or still loads its group says so, and is asked again.
+async fn answered<T>(until: Instant, mut ask: impl FnMut() -> KafkaResult<T>) -> T {
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// The partitions of a topic. A topic that was just made is known to the controller before every broker knows it.
 async fn partitions_of(consumer: &StreamConsumer, topic: &str) -> Vec<i32> {
     const KNOWN_WITHIN: Duration = Duration::from_secs(30);
     let until = Instant::now() + KNOWN_WITHIN;
     loop {
-        let metadata = consumer
-            .fetch_metadata(Some(topic), Duration::from_secs(10))
-            .expect("metadata");
+        let metadata = answered(until, || {
+            consumer.fetch_metadata(Some(topic), Duration::from_secs(10))
+        })
+        .await;
         let partitions = metadata.topics().iter().flat_map(|t| t.partitions());
         let partitions: Vec<_> = partitions.map(|partition| partition.id()).collect();
         if !partitions.is_empty() {
@@ -154,15 +166,18 @@ pub async fn until_committed(bootstrap_servers: &str, group: &str, topic: &str, 
     }
     let until = Instant::now() + limit;
     loop {
-        let committed = consumer
-            .committed_offsets(partitions.clone(), ANSWER)
-            .expect("offsets");
-        let open = committed.elements().iter().any(|partition| {
-            let (_, end) = consumer
-                .fetch_watermarks(topic, partition.partition(), ANSWER)
-                .expect("watermarks");
-            end > 0 && partition.offset() != Offset::Offset(end)
-        });
+        let committed = answered(until, || {
+            consumer.committed_offsets(partitions.clone(), ANSWER)
+        })
+        .await;
+        let mut open = false;
+        for partition in committed.elements() {
+            let (_, end) = answered(until, || {
+                consumer.fetch_watermarks(topic, partition.partition(), ANSWER)
+            })
+            .await;
+            open |= end > 0 && partition.offset() != Offset::Offset(end);
+        }
         if !open {
             return;
         }
