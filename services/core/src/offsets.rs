@@ -166,6 +166,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
+    fn ranges_that_descend_or_touch_are_no_map() {
+        let map = |ranges: &[(i64, i64)]| FinishedMap::from_ranges(ranges.to_vec());
+        assert!(map(&[(1, 1), (3, 5)]).is_some() && map(&[]).is_some());
+        for bad in [
+            &[(2, 1)][..],
+            &[(1, 3), (3, 5)],
+            &[(4, 5), (1, 2)],
+            &[(1, 2), (5, 4)],
+        ] {
+            assert_eq!(map(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
     fn head_passes_gaps_in_order_of_delivery() {
         let mut tracker = OffsetTracker::new(Some(5));
         let tokens: Vec<_> = [5, 6, 9, 12]
