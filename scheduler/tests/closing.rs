@@ -14,13 +14,12 @@ use delayq_core::clock::{Clock, ManualClock};
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, Lane, Outcomes, Page, QueueMessage, Receipt, ShardState,
-    StoredBatch,
+    BatchStore, DelayQueue, Lane, Outcomes, Page, QueueMessage, Receipt, ShardState, StoredBatch,
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_delivery::queue::{QueueSender, QueueSettings};
-use delayq_embedded::{MemoryBatchStore, MemoryDelayQueue, MemoryShardState};
+use delayq_embedded::{MemoryBatchStore, MemoryDelayQueue, MemoryHealth, MemoryShardState};
 use delayq_scheduler::SchedulerSettings;
 use delayq_scheduler::closing::{Closer, Outcome};
 use tokio_util::sync::CancellationToken;
@@ -33,30 +32,6 @@ const TIMES: HandoverTimes = HandoverTimes {
 };
 const SHARD: ShardId = ShardId(0);
 const NOW_MS: i64 = 1_800_000_000_000;
-
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
-
-/// How often it was told that all is well, and that it is not.
-#[derive(Default)]
-struct Told {
-    well: AtomicUsize,
-    ill: AtomicUsize,
-}
-
-impl HealthReport for Told {
-    fn report(&self, _component: &str, state: Result<(), String>) {
-        let told = if state.is_ok() { &self.well } else { &self.ill };
-        told.fetch_add(1, Ordering::SeqCst);
-    }
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
 
 /// The store, where something happens at the `n`th page that is read.
 struct Interrupted {
@@ -262,7 +237,7 @@ impl Bench {
                 queue.clone(),
                 None,
                 clock.clone(),
-                Arc::new(Silent),
+                Arc::new(MemoryHealth::default()),
                 settings,
             )),
             queue: Arc::new(Unreliable {
@@ -270,7 +245,7 @@ impl Bench {
                 failures: AtomicUsize::new(usize::from(what == Interruption::QueueFailure)),
             }),
             clock,
-            health: Arc::new(Silent),
+            health: Arc::new(MemoryHealth::default()),
         };
         Self {
             store,
@@ -396,15 +371,15 @@ async fn a_store_that_fails_once_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_asked_ever_more_seldom_and_does_not_look_well_meanwhile() {
     let mut bench = Bench::new(Interruption::Outage, 0).await;
-    let told = Arc::new(Told::default());
-    bench.closer.health = told.clone();
+    let health = Arc::new(MemoryHealth::default());
+    bench.closer.health = health.clone();
     bench.store(0, 1, 0..10).await;
     assert_eq!(bench.close().await, Outcome::Limit);
     // After 10, 20, 40 and 80 ms, then every 100 ms of the minute that a tick may take.
     let asked = bench.store.pages.load(Ordering::SeqCst);
     assert!((590..=605).contains(&asked), "{asked} times");
-    assert_eq!(told.ill.load(Ordering::SeqCst), asked);
-    let well = told.well.load(Ordering::SeqCst);
+    let (well, ill) = health.reports();
+    assert_eq!(ill, asked);
     assert_eq!(well, 2, "the shard was taken, its bucket closing");
 }
 

@@ -2,9 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
@@ -12,15 +11,16 @@ use delayq_core::clock::Clock;
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, Lane, Outcomes, QueueMessage, Receipt, ShardState,
-    StoredBatch, Tick, TickQueue,
+    BatchStore, DelayQueue, Lane, Outcomes, QueueMessage, Receipt, ShardState, StoredBatch, Tick,
+    TickQueue,
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::{batch, clock::EpochMs};
 use delayq_delivery::queue::QueueSettings;
 use delayq_embedded::{
-    MemoryBatchStore, MemoryDelayQueue, MemoryShardState, MemoryTickQueue, RuntimeClock,
+    MemoryBatchStore, MemoryDelayQueue, MemoryHealth, MemoryShardState, MemoryTickQueue,
+    RuntimeClock,
 };
 use delayq_scheduler::{SchedulerPorts, SchedulerSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -34,27 +34,6 @@ const TIMES: HandoverTimes = HandoverTimes {
     skip_read_ms: 900_000,
     max_skew_ms: 60_000,
 };
-
-/// How often each task showed that it lives, and how long it may be silent.
-#[derive(Default)]
-struct Beats(Mutex<BTreeMap<&'static str, (usize, Duration)>>);
-
-impl Beats {
-    fn of(&self, task: &str) -> (usize, Duration) {
-        let all = self.0.lock().expect("a lock");
-        all.get(task).copied().expect("it lives")
-    }
-}
-
-impl HealthReport for Beats {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, task: &'static str, limit: Duration) {
-        let mut all = self.0.lock().expect("a lock");
-        let beats = all.get(task).map_or(0, |(beats, _)| *beats);
-        all.insert(task, (beats + 1, limit));
-    }
-    fn forget(&self, _component: &str) {}
-}
 
 /// The tick queue, whose first heartbeats fail.
 struct Failing {
@@ -144,7 +123,7 @@ struct Bench {
     shards: Arc<MemoryShardState>,
     ticks: Arc<MemoryTickQueue>,
     store: Arc<MemoryBatchStore>,
-    beats: Arc<Beats>,
+    health: Arc<MemoryHealth>,
 }
 
 impl Bench {
@@ -190,7 +169,7 @@ impl Bench {
             shards,
             ticks: Arc::new(MemoryTickQueue::new()),
             store,
-            beats: Arc::default(),
+            health: Arc::default(),
         }
     }
 
@@ -206,7 +185,7 @@ impl Bench {
             ticks,
             queue,
             clock: self.clock.clone(),
-            health: self.beats.clone(),
+            health: self.health.clone(),
         };
         tokio::spawn(delayq_scheduler::run(
             settings(),
@@ -306,10 +285,10 @@ async fn a_shard_is_free_for_the_next_tick_as_soon_as_it_is_up_to_date() {
     assert_eq!(bench.epoch().await, 2, "well before the lease would end");
     seconds(60).await;
     // Once when a tick is sent, and once when the next is waited for.
-    let (beats, limit) = bench.beats.of("scheduler ticks");
+    let (beats, limit) = bench.health.beats("scheduler ticks").expect("it lives");
     assert!((4..=10).contains(&beats), "{beats} looks in 91 s");
     assert_eq!(limit, Duration::from_secs(120));
-    let (_, limit) = bench.beats.of("scheduler worker");
+    let (_, limit) = bench.health.beats("scheduler worker").expect("it lives");
     assert_eq!(limit, Duration::from_secs(180));
 }
 

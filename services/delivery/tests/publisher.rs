@@ -10,26 +10,18 @@ use std::time::Duration;
 use delayq_core::clock::ManualClock;
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::headers::Refusal;
-use delayq_core::ports::{Acknowledge, HealthReport, Published, RecordSink};
+use delayq_core::ports::{Acknowledge, Published, RecordSink};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Outgoing, Path, Record, Scheduled, Source, TopicPartition};
 use delayq_delivery::payloads::{PayloadSettings, Payloads};
 use delayq_delivery::publish::{
     DeadLetter, End, EndKind, Job, PublishSettings, Publisher, Work, always_alive, start,
 };
-use delayq_embedded::MemoryPayloadStore;
+use delayq_embedded::{MemoryHealth, MemoryPayloadStore};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
-
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
 
 /// Takes everything and keeps the acknowledgements.
 #[derive(Default)]
@@ -98,7 +90,12 @@ impl Bench {
             concurrency: 1,
         };
         let store = Arc::new(MemoryPayloadStore::new(clock.clone()));
-        let payloads = Payloads::new(store, clock.clone(), Arc::new(Silent), payload_settings);
+        let payloads = Payloads::new(
+            store,
+            clock.clone(),
+            Arc::new(MemoryHealth::default()),
+            payload_settings,
+        );
         let (publisher, ends) = start(settings, sink.clone(), clock.clone(), Arc::new(payloads));
         Self {
             clock,

@@ -8,21 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use delayq_core::clock::ManualClock;
 use delayq_core::error::{ErrorClass, PortError};
-use delayq_core::ports::{DelayQueue, HealthReport, Lane, Outcomes, QueueMessage, Receipt};
+use delayq_core::ports::{DelayQueue, Lane, Outcomes, QueueMessage, Receipt};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_delivery::queue::{QueueSender, QueueSettings, Sent};
+use delayq_embedded::MemoryHealth;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const EARLY_MS: i64 = 1_500;
-
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
 
 /// Fails the first `failing` entries of its first call, which takes 10 s of the wall clock.
 struct Failing {
@@ -104,7 +97,13 @@ async fn send(failing: usize) -> (Vec<i64>, Vec<Vec<u32>>) {
         retry_max: Duration::from_millis(100),
         concurrency: 4,
     };
-    let sender = QueueSender::new(queue.clone(), None, clock, Arc::new(Silent), settings);
+    let sender = QueueSender::new(
+        queue.clone(),
+        None,
+        clock,
+        Arc::new(MemoryHealth::default()),
+        settings,
+    );
     let groups = (0..3)
         .map(|n| vec![(scheduled(n, NOW_MS + 100_000 + n * 1_000), n)])
         .collect();

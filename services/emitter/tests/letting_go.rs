@@ -14,8 +14,7 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::headers::HeaderNames;
 use delayq_core::outputs::Outputs;
 use delayq_core::ports::{
-    Acknowledge, DelayQueue, HealthReport, Lane, Outcomes, Published, QueueMessage, Receipt,
-    RecordSink,
+    Acknowledge, DelayQueue, Lane, Outcomes, Published, QueueMessage, Receipt, RecordSink,
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Outgoing, Path, Record, Scheduled, Source, TopicPartition};
@@ -23,7 +22,7 @@ use delayq_core::route::Policy;
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
-use delayq_embedded::{MemoryDelayQueue, MemoryPayloadStore, RuntimeClock};
+use delayq_embedded::{MemoryDelayQueue, MemoryHealth, MemoryPayloadStore, RuntimeClock};
 use delayq_emitter::{EmitterPorts, EmitterSettings};
 use globset::{Glob, GlobSet};
 use tokio_util::sync::CancellationToken;
@@ -34,14 +33,6 @@ const VISIBILITY: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_millis(300);
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
 
 /// Takes everything and keeps the acknowledgements.
 #[derive(Default)]
@@ -136,7 +127,7 @@ impl Bench {
             queue: queue.clone(),
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
             clock,
-            health: Arc::new(Silent),
+            health: Arc::new(MemoryHealth::default()),
         };
         tokio::spawn(delayq_emitter::run(
             settings(),

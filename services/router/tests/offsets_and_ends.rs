@@ -19,8 +19,8 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow};
 use delayq_core::headers::HeaderNames;
 use delayq_core::ports::{
-    Assigned, BatchStore, Commit, DelayQueue, HealthReport, Lane, Outcomes, Page, QueueMessage,
-    Receipt, RecordSource, RevokeReply, ShardState, SourceEvent, StoredBatch,
+    Assigned, BatchStore, Commit, DelayQueue, Lane, Outcomes, Page, QueueMessage, Receipt,
+    RecordSource, RevokeReply, ShardState, SourceEvent, StoredBatch,
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Header, Incoming, Record, Source, TopicPartition};
@@ -29,8 +29,8 @@ use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState,
-    MemorySink, RuntimeClock,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryHealth, MemoryPayloadStore,
+    MemoryShardState, MemorySink, RuntimeClock,
 };
 use delayq_router::{RouterPorts, RouterSettings};
 use globset::{Glob, GlobSet};
@@ -52,14 +52,6 @@ const TIMES: HandoverTimes = HandoverTimes {
 const SHORT_MS: i64 = 600_000;
 /// Goes to the store, into a bucket whose closing is so near that the shard's state is read.
 const LONG_MS: i64 = 1_200_000;
-
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
 
 /// A consumer that tells what the test tells it.
 struct Script {
@@ -210,7 +202,7 @@ impl Bench {
             shards,
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
             clock,
-            health: Arc::new(Silent),
+            health: Arc::new(MemoryHealth::default()),
         };
         tokio::spawn(delayq_router::run(
             settings(max_wait_ms),

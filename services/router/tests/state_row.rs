@@ -9,12 +9,14 @@ use delayq_core::bucket::{Bucket, ShardId};
 use delayq_core::clock::{Clock, ManualClock};
 use delayq_core::handover::HandoverTimes;
 use delayq_core::packer::SizeLimits;
-use delayq_core::ports::{Assigned, HealthReport, ShardState};
+use delayq_core::ports::{Assigned, ShardState};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_delivery::payloads::{PayloadSettings, Payloads};
 use delayq_delivery::queue::{QueueSender, QueueSettings, Sent};
-use delayq_embedded::{MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState};
+use delayq_embedded::{
+    MemoryBatchStore, MemoryDelayQueue, MemoryHealth, MemoryPayloadStore, MemoryShardState,
+};
 use delayq_router::long::{LongKey, LongSettings, LongWriter};
 use delayq_router::partitions::{Delivered, Partitions};
 
@@ -27,14 +29,6 @@ const TIMES: HandoverTimes = HandoverTimes {
 const HOUR_MS: i64 = 3_600_000;
 const STORE_NOW_MS: i64 = 1_800_000_000_000;
 
-struct Silent;
-
-impl HealthReport for Silent {
-    fn report(&self, _component: &str, _state: Result<(), String>) {}
-    fn beat(&self, _task: &'static str, _limit: Duration) {}
-    fn forget(&self, _component: &str) {}
-}
-
 /// Writes one record due in two hours, by a router whose clock is `skew_ms` ahead of the store's; the watermark of the
 /// row that it begins.
 async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
@@ -45,7 +39,7 @@ async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
     let payloads = Arc::new(Payloads::new(
         Arc::new(MemoryPayloadStore::new(clock.clone())),
         clock.clone(),
-        Arc::new(Silent),
+        Arc::new(MemoryHealth::default()),
         PayloadSettings {
             zstd_level: 1,
             expire_after_ms: HOUR_MS,
@@ -58,7 +52,7 @@ async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
         Arc::new(MemoryDelayQueue::new(clock.clone())),
         None,
         clock.clone(),
-        Arc::new(Silent),
+        Arc::new(MemoryHealth::default()),
         QueueSettings {
             message_bytes: 262_144,
             memory_bytes: 4 << 20,
@@ -89,7 +83,7 @@ async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
         payloads,
         sender,
         clock,
-        Arc::new(Silent),
+        Arc::new(MemoryHealth::default()),
     );
     let at = TopicPartition::new("d", 0);
     let mut partitions = Partitions::default();
