@@ -42,6 +42,8 @@ pub enum Outcome {
 enum Step {
     /// The row as it is now.
     Row(ShardRow),
+    /// The row as it is now, looked at again: no progress, what failed may fail again.
+    Seen(ShardRow),
     /// A page is sent, every entry confirmed; the row is to become this.
     Sent(ShardRow),
     /// The work ends.
@@ -96,8 +98,6 @@ impl Closer {
                     return Outcome::Limit;
                 }
             }
-            // To see the row again is no progress: what failed may fail again.
-            let looks_again = unsaved.is_none() && row.is_none() && epoch.is_some();
             let step = match (&unsaved, row.take(), epoch) {
                 (Some(next), ..) => self.save(next.clone()).await,
                 (None, Some(held), _) => self.step(held, &mut seen).await,
@@ -106,10 +106,8 @@ impl Closer {
             };
             match step {
                 Ok(Step::Row(next)) => {
-                    if !looks_again {
-                        self.health.report(COMPONENT, Ok(()));
-                        attempt = 0;
-                    }
+                    self.health.report(COMPONENT, Ok(()));
+                    attempt = 0;
                     unsaved = None;
                     if epoch.is_none() {
                         metrics::gauge!(names::HELD_EPOCH, "shard" => shard.to_string())
@@ -118,6 +116,7 @@ impl Closer {
                     epoch = Some(next.epoch);
                     row = Some(next);
                 }
+                Ok(Step::Seen(held)) => row = Some(held),
                 Ok(Step::Sent(next)) => unsaved = Some(next),
                 Ok(Step::Ends(outcome)) => return outcome,
                 // A condition that fails is final: another holder has raised the epoch.
@@ -150,7 +149,7 @@ impl Closer {
     /// again: that would fence off whoever holds it by now.
     async fn read_again(&self, shard: ShardId, epoch: u64) -> Result<Step, PortError> {
         Ok(match self.shards.read(shard).await? {
-            Some(row) if row.epoch == epoch => Step::Row(row),
+            Some(row) if row.epoch == epoch => Step::Seen(row),
             Some(_) => Step::Ends(Outcome::Lost),
             None => Step::Ends(Outcome::NoRow),
         })
