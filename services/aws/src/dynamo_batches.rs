@@ -4,7 +4,6 @@
 //! encoded batch), `e` (number, seconds since the Unix epoch, the table's TTL attribute). Names are one
 //! letter because they count to the item's size on each write.
 
-use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -18,7 +17,7 @@ use futures::stream::{self, StreamExt};
 use crate::attributes::{Item, number, read_number, read_text, text};
 use crate::connect::Clients;
 use crate::errors::CallSite;
-use crate::meter::{Tier, item_bytes};
+use crate::meter::{Tier, item_bytes, items_bytes};
 use crate::metrics;
 use crate::names::TableNames;
 
@@ -73,8 +72,7 @@ impl DynamoBatchStore {
             .set_item(Some(item));
         let answer = request.send().await;
         let written = self.site("dynamodb PutItem").finish(answer);
-        Tier::Batches.write(&written, size_bytes);
-        written.map(drop)
+        Tier::Batches.write(size_bytes, written).map(drop)
     }
 }
 
@@ -105,9 +103,7 @@ impl BatchStore for DynamoBatchStore {
                 .exclusive_start_key(SORT, text(after));
         }
         let answer = site.finish(request.send().await);
-        let items = answer.iter().flat_map(QueryOutput::items);
-        Tier::Batches.read(&answer, items.map(item_bytes).sum());
-        let answer = answer?;
+        let answer = Tier::Batches.read(answer, |page| [items_bytes(page.items())])?;
         let batches = answer
             .items
             .unwrap_or_default()

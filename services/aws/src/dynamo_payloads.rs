@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use bytes::Bytes;
@@ -74,8 +75,20 @@ impl DynamoPayloadStore {
             .set_item(Some(item));
         let answer = request.send().await;
         let written = self.site("dynamodb PutItem").finish(answer);
-        Tier::Payloads.write(&written, size_bytes);
-        written.map(drop)
+        Tier::Payloads.write(size_bytes, written).map(drop)
+    }
+
+    /// The sizes of the reads of an answer, which are billed one by one: those of what is not there too, those left unread not.
+    fn billed_reads(&self, answer: &BatchGetItemOutput, asked: usize) -> Vec<usize> {
+        let items = answer
+            .responses()
+            .and_then(|tables| tables.get(&self.table));
+        let mut sizes: Vec<usize> = items.into_iter().flatten().map(item_bytes).collect();
+        let left = answer.unprocessed_keys();
+        let left = left.and_then(|tables| tables.get(&self.table));
+        let done = asked.saturating_sub(left.map_or(0, |left| left.keys().len()));
+        sizes.resize(sizes.len().max(done), 0);
+        sizes
     }
 
     /// Reads these chunks, as far as they are there, into `found` by their keys.
@@ -99,32 +112,24 @@ impl DynamoPayloadStore {
                 .batch_get_item()
                 .request_items(&self.table, wanted);
             let answer = site.finish(request.send().await);
-            if answer.is_err() {
-                Tier::Payloads.read(&answer, 0);
-            }
-            let mut answer = answer?;
+            let mut answer =
+                Tier::Payloads.read(answer, |answer| self.billed_reads(answer, asked))?;
             let items = answer
                 .responses
                 .as_mut()
                 .and_then(|tables| tables.remove(&self.table));
-            let items = items.unwrap_or_default();
+            for item in items.unwrap_or_default() {
+                let (key, body) =
+                    from_item(item).map_err(|what| site.error(ErrorClass::Transient, what))?;
+                found.insert(key, body);
+            }
             keys = answer
                 .unprocessed_keys
                 .and_then(|mut tables| tables.remove(&self.table))
                 .map(|left| left.keys)
                 .unwrap_or_default();
-            // Billed one by one: those that are not there too, those that are left unread not.
-            for item in &items {
-                Tier::Payloads.read(&Ok(()), item_bytes(item));
-            }
-            for _ in items.len() + keys.len()..asked {
-                Tier::Payloads.read(&Ok(()), 0);
-            }
-            for item in items {
-                let (key, body) =
-                    from_item(item).map_err(|what| site.error(ErrorClass::Transient, what))?;
-                found.insert(key, body);
-            }
+            // What an answer could not hold comes with the next one. No progress at all is another matter: the table
+            // gives less than is asked of it, and the caller decides when to ask again.
             if keys.len() >= asked {
                 metrics::count_failed_entry(site.operation, ErrorClass::Throttled);
                 return Err(site.error(

@@ -5,7 +5,6 @@
 //! absent at the start of a sub-partition), `owner` (text).
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use delayq_core::bucket::{Bucket, ShardId};
 use delayq_core::error::{ErrorClass, PortError};
@@ -15,7 +14,7 @@ use delayq_core::ports::ShardState;
 use crate::attributes::{Item, number, read_number, read_text, text};
 use crate::connect::Clients;
 use crate::errors::CallSite;
-use crate::meter::{Tier, item_bytes};
+use crate::meter::{Tier, items_bytes};
 use crate::names::TableNames;
 
 /// Hash key.
@@ -30,6 +29,8 @@ const CURSOR_SUB: &str = "cursor_sub";
 const CURSOR_AFTER: &str = "cursor_after";
 const EPOCH: &str = "epoch";
 const OWNER: &str = "owner";
+/// A row is some 150 bytes: one write unit.
+const ROW_MAX_BYTES: usize = 1_024;
 
 /// [`ShardState`] over DynamoDB. Makes no call until it is used; retries none.
 #[derive(Debug)]
@@ -63,20 +64,17 @@ impl DynamoShardState {
 #[async_trait]
 impl ShardState for DynamoShardState {
     async fn create_if_absent(&self, row: ShardRow) -> Result<(), PortError> {
-        let item = to_item(&row);
-        let size_bytes = item_bytes(&item);
         let request = self
             .clients
             .dynamodb
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(item))
+            .set_item(Some(to_item(&row)))
             .condition_expression("attribute_not_exists(#p)")
             .expression_attribute_names("#p", PARTITION);
         let answer = request.send().await;
         let created = self.site("dynamodb PutItem").finish(answer);
-        Tier::Shards.write(&created, size_bytes);
-        match created {
+        match Tier::Shards.write(ROW_MAX_BYTES, created) {
             Err(error) if error.class == ErrorClass::Conflict => Ok(()),
             answer => answer.map(drop),
         }
@@ -92,9 +90,7 @@ impl ShardState for DynamoShardState {
             .consistent_read(true)
             .set_key(Some(key(shard)));
         let answer = site.finish(request.send().await);
-        let item = answer.iter().flat_map(|answer| &answer.item);
-        Tier::Shards.read(&answer, item.map(item_bytes).sum());
-        let answer = answer?;
+        let answer = Tier::Shards.read(answer, |answer| [items_bytes(&answer.item)])?;
         answer.item.map(|item| decode(site, &item)).transpose()
     }
 
@@ -114,9 +110,7 @@ impl ShardState for DynamoShardState {
                 .expression_attribute_values(":p", text(SHARDS))
                 .set_exclusive_start_key(after);
             let answer = site.finish(request.send().await);
-            let items = answer.iter().flat_map(QueryOutput::items);
-            Tier::Shards.read(&answer, items.map(item_bytes).sum());
-            let answer = answer?;
+            let answer = Tier::Shards.read(answer, |page| [items_bytes(page.items())])?;
             for item in answer.items() {
                 rows.push(decode(site, item)?);
             }
@@ -143,10 +137,8 @@ impl ShardState for DynamoShardState {
             .expression_attribute_values(":owner", text(owner))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew);
-        let answer = site.finish(request.send().await);
-        let row = answer.iter().flat_map(|answer| &answer.attributes);
-        Tier::Shards.write(&answer, row.map(item_bytes).sum());
-        let answer = answer?;
+        let taken = site.finish(request.send().await);
+        let answer = Tier::Shards.write(ROW_MAX_BYTES, taken)?;
         let item = answer.attributes.ok_or_else(|| {
             site.error(
                 ErrorClass::Transient,
@@ -157,8 +149,6 @@ impl ShardState for DynamoShardState {
     }
 
     async fn update(&self, row: ShardRow) -> Result<(), PortError> {
-        // With the owner, whom this write leaves alone and does not know, it is well below the first KiB.
-        let size_bytes = item_bytes(&to_item(&row));
         const SET: &str = "SET #watermark = :watermark, #closing = :closing, #sub = :sub";
         let mut request = self
             .clients
@@ -187,8 +177,7 @@ impl ShardState for DynamoShardState {
         };
         let answer = request.send().await;
         let updated = self.site("dynamodb UpdateItem").finish(answer);
-        Tier::Shards.write(&updated, size_bytes);
-        updated.map(drop)
+        Tier::Shards.write(ROW_MAX_BYTES, updated).map(drop)
     }
 
     fn clock_skew_ms(&self) -> Option<i64> {
@@ -269,6 +258,7 @@ mod tests {
     #[test]
     fn rows_round_trip() {
         for row in [row(None), row(Some("001#w#1"))] {
+            assert!(items_bytes([&to_item(&row)]) <= ROW_MAX_BYTES);
             assert_eq!(from_item(&to_item(&row)), Ok(row));
         }
     }

@@ -52,25 +52,48 @@ impl Tier {
         }
     }
 
-    /// A call to a queue that carried so many bytes of messages, sent or received.
-    pub(crate) fn queue_call<T>(self, result: &Result<T, PortError>, message_bytes: usize) {
-        if is_billed(result) {
+    /// Counts a call to a queue that carried so many bytes of messages, sent or received; hands its result on.
+    pub(crate) fn queue_call<T>(
+        self,
+        message_bytes: usize,
+        result: Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        if is_billed(&result) {
             count(self, self.request(), sqs_requests(message_bytes as u64));
         }
+        result
     }
 
-    /// A write of an item of this size.
-    pub(crate) fn write<T>(self, result: &Result<T, PortError>, item_bytes: usize) {
-        if is_billed(result) {
+    /// Counts a write of an item of this size; hands its result on.
+    pub(crate) fn write<T>(
+        self,
+        item_bytes: usize,
+        result: Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        if is_billed(&result) {
             count(self, Unit::WriteUnit, write_units(item_bytes as u64));
         }
+        result
     }
 
-    /// A strongly consistent read of so many bytes.
-    pub(crate) fn read<T>(self, result: &Result<T, PortError>, read_bytes: usize) {
-        if is_billed(result) {
-            count(self, Unit::ReadUnit, read_units(read_bytes as u64));
+    /// Counts strongly consistent reads, each of as many bytes as `sizes` finds in the answer; hands the result on. Without
+    /// an answer it is one, of nothing.
+    pub(crate) fn read<T, S: IntoIterator<Item = usize>>(
+        self,
+        result: Result<T, PortError>,
+        sizes: impl FnOnce(&T) -> S,
+    ) -> Result<T, PortError> {
+        let units: u64 = match &result {
+            Ok(answer) => {
+                let sizes = sizes(answer).into_iter();
+                sizes.map(|read_bytes| read_units(read_bytes as u64)).sum()
+            }
+            Err(_) => read_units(0),
+        };
+        if is_billed(&result) {
+            count(self, Unit::ReadUnit, units);
         }
+        result
     }
 }
 
@@ -112,6 +135,11 @@ pub(crate) fn item_bytes(item: &Item) -> usize {
         name.len() + value_bytes
     };
     item.iter().map(attribute).sum()
+}
+
+/// The size of several items in sum: of a page, or of one item or none.
+pub(crate) fn items_bytes<'a>(items: impl IntoIterator<Item = &'a Item>) -> usize {
+    items.into_iter().map(item_bytes).sum()
 }
 
 /// A byte for two significant digits, one more, and one for a sign.

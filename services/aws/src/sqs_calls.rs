@@ -63,8 +63,7 @@ impl Queue {
         message_bytes: usize,
         result: Result<T, PortError>,
     ) -> Result<T, PortError> {
-        self.tier.queue_call(&result, message_bytes);
-        result
+        self.tier.queue_call(message_bytes, result)
     }
 
     pub(crate) const fn client(&self) -> &aws_sdk_sqs::Client {
