@@ -30,11 +30,25 @@ pub type Cluster = MockCluster<'static, DefaultProducerContext>;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn cluster(topics: &[(&str, i32)]) -> Cluster {
+    logged();
     let cluster = MockCluster::new(1).expect("mock cluster");
     for (topic, partitions) in topics {
         cluster.create_topic(topic, *partitions, 1).expect("topic");
     }
     cluster
+}
+
+/// What the source and the client warn of, beside a test that fails; more with `DELAYQ_TEST_LOG=info`.
+fn logged() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let filter = std::env::var("DELAYQ_TEST_LOG").unwrap_or_else(|_| "warn".to_owned());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .with_ansi(false)
+            .init();
+    });
 }
 
 pub fn kafka(cluster: &Cluster) -> KafkaSettings {
