@@ -16,7 +16,7 @@ use delayq_runtime::telemetry::{self, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Backends};
-use crate::bench::{lateness, poison};
+use crate::bench::{self, Scenario};
 use crate::check::{self, CheckArgs, Level};
 use crate::dead_letters::{self, DeadLettersCommand, Ended, Output};
 use crate::demo;
@@ -113,16 +113,6 @@ pub enum Command {
         #[command(subcommand)]
         scenario: Scenario,
     },
-}
-
-/// Scenarios of `bench`.
-#[derive(Debug, Subcommand)]
-pub enum Scenario {
-    /// How late records are published at a steady rate. Exit code 1 when one is lost or early.
-    Lateness(lateness::LatenessArgs),
-    /// Whether one record that cannot be published delays the others: lateness without it and with it. Exit code 1 when
-    /// a record is lost or early, or the poison is not dead-lettered, alone and after its tries.
-    Poison(poison::PoisonArgs),
 }
 
 /// Roles by name.
@@ -292,28 +282,31 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             let routes = clock_routes(tiers.clone());
             run_over(RoleArg::All, config, Some(tiers.backends()), routes).await
         }
-        Command::Bench {
-            scenario: Scenario::Lateness(args),
-        } => {
-            telemetry::init_logs(&quiet("warn"))?;
-            Ok(if lateness::run(&args).await? {
-                0
-            } else {
-                EXIT_FAILED
-            })
-        }
-        Command::Bench {
-            scenario: Scenario::Poison(args),
-        } => {
-            // That the poison is refused is what is measured.
-            telemetry::init_logs(&quiet("error"))?;
-            Ok(if poison::run(&args).await? {
-                0
-            } else {
-                EXIT_FAILED
-            })
-        }
+        Command::Bench { scenario } => bench(scenario).await,
     }
+}
+
+async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
+    let kept = match scenario {
+        Scenario::Roles { config } => {
+            let tiers = EmbeddedTiers::default().backends();
+            let config = config.load_embedded()?;
+            return run_over(RoleArg::All, config, Some(tiers), Router::new()).await;
+        }
+        Scenario::Sustained(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::sustained::run(&args).await?
+        }
+        Scenario::Lateness(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::lateness::run(&args).await?
+        }
+        Scenario::Poison(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::poison::run(&args).await?
+        }
+    };
+    Ok(if kept { 0 } else { EXIT_FAILED })
 }
 
 async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::Result<u8> {

@@ -11,6 +11,13 @@ impl Default for Sequence {
 }
 
 impl Sequence {
+    /// Another run of numbers for each `stream`.
+    pub(crate) fn of(stream: u64) -> Self {
+        let Self(start) = Self::default();
+        // The state must not be 0.
+        Self((start ^ stream.wrapping_mul(0xd6e8_feb8_6659_fd93)) | 1)
+    }
+
     /// The next number, of 48 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;

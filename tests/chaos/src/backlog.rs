@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use delayq::role::Role;
+use delayq_stack::Usage;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::fill::Filler;
-use crate::memory::resident;
 use crate::plan::{Line, NetFault, Slot, role_name};
 use crate::random::Random;
 use crate::stand::{Stand, StandOptions};
@@ -93,10 +93,10 @@ pub(crate) async fn run(args: &BacklogArgs) -> anyhow::Result<(Value, bool)> {
         for slot in slots {
             let pid = stand.fleet.pid(slot).await?;
             let Some(pid) = pid else { continue };
-            let found = resident(pid)?;
+            let found = Usage::of(pid)?;
             let most = most.entry(role_name(slot.role)).or_default();
-            most[0] = most[0].max(found.most_mib);
-            most[1] = found.now_mib;
+            most[0] = most[0].max(found.resident_most_mib);
+            most[1] = found.resident_mib;
         }
         let now: i64 = offsets.committed().await?.values().sum();
         samples += 1;

@@ -13,7 +13,6 @@ mod fill;
 mod inject;
 mod ledger;
 mod load;
-mod memory;
 mod offsets;
 mod oracle;
 mod plan;

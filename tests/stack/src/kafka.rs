@@ -31,15 +31,7 @@ pub(crate) fn arguments(site: &Site) -> io::Result<Vec<OsString>> {
     write_properties(&properties, &data, site)?;
     let log4j = site.file("log4j2.properties");
     fs::write(&log4j, LOG4J)?;
-    let mut arguments: Vec<OsString> = Vec::new();
-    // The caller's flags come before these two in the command, so the heap gives way to one that is set there.
-    if !site
-        .jvm_flags
-        .iter()
-        .any(|flag| flag.to_string_lossy().starts_with("-Xm"))
-    {
-        arguments.extend(HEAP.map(OsString::from));
-    }
+    let mut arguments: Vec<OsString> = HEAP.map(OsString::from).into();
     arguments.push(with_path("-Dlog4j2.configurationFile=", &log4j));
     arguments.push("kafka.Kafka".into());
     arguments.push(properties.into());
@@ -83,8 +75,8 @@ pub(crate) async fn format(jars: &Jars) -> Result<(), StackError> {
         .map_err(StackError::io(|| "write kafka's properties"))?;
     let arguments =
         ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"].map(OsString::from);
-    let mut command = launch::java(jars, &[], arguments.to_vec())
-        .map_err(StackError::io(|| "list kafka's jars"))?;
+    let mut command =
+        launch::java(jars, &[], &arguments).map_err(StackError::io(|| "list kafka's jars"))?;
     command.push(properties.into());
     let output = Command::new("java")
         .args(command.iter().skip(1))

@@ -70,7 +70,7 @@ impl Site {
             format!("write the files of {}", self.component)
         }))?;
         let command =
-            java(&self.jars, &self.jvm_flags, arguments).map_err(StackError::io(|| {
+            java(&self.jars, &self.jvm_flags, &arguments).map_err(StackError::io(|| {
                 format!("list {}", self.jars.lib().display())
             }))?;
         let log = self.log();
@@ -125,15 +125,20 @@ impl Site {
 pub(crate) fn java(
     jars: &Jars,
     flags: &[OsString],
-    arguments: Vec<OsString>,
+    arguments: &[OsString],
 ) -> io::Result<Vec<OsString>> {
     let mut command = vec![OsString::from("java")];
     command.extend(QUICK_START.map(OsString::from));
     command.extend(archive::flag(jars));
-    command.extend(flags.iter().cloned());
     command.push("-cp".into());
     command.push(jars.classpath()?);
-    command.extend(arguments);
+    // The component's own flags come first among these, then its main class: flags of a caller must lie between.
+    let main = arguments
+        .iter()
+        .position(|argument| !argument.as_encoded_bytes().starts_with(b"-"))
+        .unwrap_or(arguments.len());
+    let (own, rest) = arguments.split_at(main);
+    command.extend(own.iter().chain(flags).chain(rest).cloned());
     Ok(command)
 }
 

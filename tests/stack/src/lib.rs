@@ -34,9 +34,11 @@ mod ready;
 mod run_dir;
 mod stack;
 mod tools;
+mod usage;
 
 pub use error::StackError;
 pub use options::{Component, Endpoints, Ports, StackOptions};
 pub use ports::Port;
 pub use process::{Process, signal};
 pub use stack::Stack;
+pub use usage::Usage;

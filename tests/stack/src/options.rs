@@ -1,5 +1,6 @@
 //! What a caller may choose, and what it gets: components, ports, endpoints.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -63,9 +64,8 @@ pub struct StackOptions {
     pub components: Vec<Component>,
     /// Broker settings on top of `deploy/local/server.properties`; the last one of a name wins.
     pub kafka_properties: Vec<(String, String)>,
-    /// JVM flags of the broker after the default ones (quick start, 512 MB heap); the last one wins. A benchmark wants
-    /// `-XX:TieredStopAtLevel=4`.
-    pub kafka_jvm_flags: Vec<String>,
+    /// JVM flags after the default ones (quick start, small heaps), by component; the last one wins.
+    pub jvm_flags: BTreeMap<Component, Vec<String>>,
     /// ElasticMQ keeps queues and messages in a file, so that they survive a kill as SQS's do; a tenth of the speed. Default: no.
     pub keep_messages: bool,
 }
@@ -77,8 +77,25 @@ impl Default for StackOptions {
             dir: None,
             components: Component::ALL.to_vec(),
             kafka_properties: Vec::new(),
-            kafka_jvm_flags: Vec::new(),
+            jvm_flags: BTreeMap::new(),
             keep_messages: false,
+        }
+    }
+}
+
+impl StackOptions {
+    /// Peak speed over a quick start, and room for millions of messages in ElasticMQ's heap.
+    #[must_use]
+    pub fn for_benchmarks() -> Self {
+        let flags = |heap: &str| vec!["-XX:TieredStopAtLevel=4".to_owned(), format!("-Xmx{heap}")];
+        Self {
+            jvm_flags: [
+                (Component::Kafka, flags("1g")),
+                (Component::ElasticMq, flags("8g")),
+                (Component::DynamoDb, flags("4g")),
+            ]
+            .into(),
+            ..Self::default()
         }
     }
 }

@@ -263,11 +263,13 @@ async fn start_part(
             port: fixed.map_or_else(Port::free, |port| Ok(Port::fixed(port)))?,
             controller_port: is_kafka.then(Port::free).transpose()?,
             kafka_properties: options.kafka_properties.clone(),
-            jvm_flags: if is_kafka {
-                options.kafka_jvm_flags.iter().map(OsString::from).collect()
-            } else {
-                Vec::new()
-            },
+            jvm_flags: options
+                .jvm_flags
+                .get(&component)
+                .into_iter()
+                .flatten()
+                .map(OsString::from)
+                .collect(),
             keep_messages: options.keep_messages,
         };
         match site.start().await {

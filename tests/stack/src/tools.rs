@@ -50,7 +50,7 @@ impl Stack {
             topic,
         ]
         .map(OsString::from);
-        let java = launch::java(&jars, &flags, words.to_vec())
+        let java = launch::java(&jars, &flags, &words)
             .map_err(StackError::io(|| "list kafka-tools' jars"))?;
         let mut command = Command::new("java");
         command.args(java.iter().skip(1)).kill_on_drop(true);

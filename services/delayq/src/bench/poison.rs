@@ -8,14 +8,14 @@ use delayq_core::headers::{ERROR_CODE, ERROR_DETAIL, OUT_DUE_MS};
 use delayq_core::record::Incoming;
 use delayq_kafka::TopicLog;
 use delayq_runtime::config::Config;
-use delayq_stack::{Endpoints, Stack, StackOptions};
+use delayq_stack::Endpoints;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::lateness::{print, quantiles};
 use super::load::{self, Load, Poison};
 use super::reader;
-use super::stage::{Stage, create};
+use super::report::{print, quantiles};
+use super::stage::{Stage, Tiers, create_outputs};
 use crate::settings;
 
 /// Largest record that the poison's topic takes, and the value of a poison that is larger.
@@ -69,7 +69,7 @@ pub async fn run(args: &PoisonArgs) -> anyhow::Result<bool> {
     if args.rate == 0 || args.records == 0 {
         bail!("--rate and --records must be above 0");
     }
-    let stack = Stack::from_env_or_start(StackOptions::default()).await?;
+    let stack = Tiers::Stack.stack().await?;
     let endpoints = stack.endpoints();
     let (without, good) = round(args, endpoints, None).await?;
     let (with, also_good) = round(args, endpoints, Some(args.poison)).await?;
@@ -94,24 +94,23 @@ async fn round(
     endpoints: &Endpoints,
     poison: Option<PoisonKind>,
 ) -> anyhow::Result<(Value, bool)> {
-    let stage = Stage::start(endpoints, &[]).await?;
+    let stage = Stage::create(endpoints, Tiers::Stack, &[]).await?;
+    let roles = stage.start_roles().await?;
     let poison_target = format!("{}-poison", stage.target);
     if poison == Some(PoisonKind::TooLarge) {
         let topic = format!("{poison_target}.standard");
-        create(
+        create_outputs(
             &stage.config,
             &[topic],
             ("max.message.bytes", SMALL_TOPIC_BYTES),
         )
         .await?;
     }
-    let seconds = f64::from(args.records) / f64::from(args.rate);
     let load = Load {
-        topic: format!("{}.delay", stage.prefix),
+        topic: stage.delay_topic.clone(),
         target: stage.target.clone(),
         rate_per_s: args.rate,
-        // Half a record more: rounding must not lose the last.
-        lasts: Duration::from_secs_f64(seconds + 0.5 / f64::from(args.rate)),
+        records: args.records,
         record_bytes: args.record_bytes,
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
@@ -124,22 +123,20 @@ async fn round(
             },
         }),
     };
-    let expected = usize::try_from(args.records)?;
     let patience = Duration::from_secs(args.delay_max + 30);
     let (sent, seen) = tokio::join!(
         load::send(&endpoints.kafka, &load),
-        reader::read(&endpoints.kafka, &stage.outputs, expected, patience)
+        reader::read(&endpoints.kafka, &stage.outputs, args.records, patience)
     );
     let (sent, seen) = (sent?, seen?);
     let letters = match poison {
         Some(_) => dead_letters(&stage.config).await?,
         None => Vec::new(),
     };
-    let lost = sent.records.saturating_sub(seen.times.len());
-    let duplicates: u32 = seen.times.values().map(|times| times - 1).sum();
+    let lost = seen.lost();
     let mut figures = json!({
-        "sent": sent.records, "published": seen.times.len(), "lost": lost, "early": seen.early,
-        "duplicates": duplicates, "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
+        "sent": sent.records, "published": seen.published, "lost": lost, "early": seen.early,
+        "duplicates": seen.duplicates, "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
         "lateness_ms": quantiles(&seen.all()?),
     });
     let mut good = lost == 0 && seen.early == 0;
@@ -157,7 +154,7 @@ async fn round(
             letters.first().and_then(after_ms).into(),
         );
     }
-    stage.stop().await?;
+    roles.stop().await?;
     Ok((figures, good))
 }
 

@@ -1,25 +1,52 @@
 //! Reads the output topics with a consumer of its own: what is published is what a consumer sees.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use delayq_core::headers::OUT_DUE_MS;
 use hdrhistogram::Histogram;
-use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tokio::time::Instant;
+
+use super::load::NUMBER;
+
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long to wait for duplicates once everything has come.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What arrived.
 pub(super) struct Seen {
-    /// How often each record came.
-    pub(super) times: HashMap<u32, u32>,
-    pub(super) early: usize,
+    /// How often each record came, up to 255.
+    times: Vec<u8>,
+    pub(super) published: u32,
+    pub(super) duplicates: u32,
+    pub(super) early: u32,
     /// Milliseconds, by output topic; the time is the broker's, at which it appended the record.
-    pub(super) lateness_ms: HashMap<String, Histogram<u64>>,
+    pub(super) lateness_ms: HashMap<Arc<str>, Histogram<u64>>,
+    /// When the first and the last record were appended, milliseconds since the epoch.
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    /// Records by the second of the epoch in which they were appended.
+    pub(super) by_second: HashMap<i64, u32>,
 }
 
 impl Seen {
+    fn nothing(records: u32) -> Self {
+        Self {
+            times: vec![0; usize::try_from(records).unwrap_or(usize::MAX)],
+            published: 0,
+            duplicates: 0,
+            early: 0,
+            lateness_ms: HashMap::new(),
+            first_ms: i64::MAX,
+            last_ms: i64::MIN,
+            by_second: HashMap::new(),
+        }
+    }
+
     /// Lateness over all topics.
     pub(super) fn all(&self) -> anyhow::Result<Histogram<u64>> {
         let mut all = Histogram::new(3)?;
@@ -28,70 +55,148 @@ impl Seen {
         }
         Ok(all)
     }
-}
 
-/// Reads until `records` different ones came, or none for `patience`; then a moment longer, for duplicates.
-pub(super) async fn read(
-    bootstrap_servers: &str,
-    topics: &[String],
-    records: usize,
-    patience: Duration,
-) -> anyhow::Result<Seen> {
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap_servers)
-        .set("group.id", "delayq-bench-reader")
-        .set("enable.auto.commit", "false")
-        .set("fetch.queue.backoff.ms", "5")
-        .create()
-        .context("a consumer for the output topics")?;
-    let mut assignment = TopicPartitionList::new();
-    for topic in topics {
-        let metadata = consumer
-            .fetch_metadata(Some(topic), Duration::from_secs(10))
-            .context("output topics")?;
-        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
-            assignment.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
-        }
+    /// Records that never came.
+    pub(super) fn lost(&self) -> usize {
+        self.times.len() - usize::try_from(self.published).unwrap_or(0)
     }
-    consumer.assign(&assignment)?;
-    let mut seen = Seen {
-        times: HashMap::new(),
-        early: 0,
-        lateness_ms: HashMap::new(),
-    };
-    let mut until = Instant::now() + patience;
-    while let Ok(message) = tokio::time::timeout_at(until, consumer.recv()).await {
-        let message = message.context("an output topic")?;
-        let number = |name: &str| -> Option<i64> {
-            let headers = message.headers()?;
-            let value = headers.iter().find(|h| h.key == name)?.value?;
-            std::str::from_utf8(value).ok()?.parse().ok()
-        };
-        let (Some(n), Some(due_ms), Some(at_ms)) = (
-            number("bench-n"),
-            number("delayed-due-ms"),
-            message.timestamp().to_millis(),
-        ) else {
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+        let (mut number, mut due_ms) = (None, None);
+        for header in message.headers().into_iter().flat_map(|h| h.iter()) {
+            let value = || std::str::from_utf8(header.value?).ok()?.parse::<i64>().ok();
+            if header.key == NUMBER {
+                number = value().and_then(|n| usize::try_from(n).ok());
+            } else if header.key == OUT_DUE_MS {
+                due_ms = value();
+            }
+        }
+        let at_ms = message.timestamp().to_millis();
+        let times = number.and_then(|n| self.times.get_mut(n));
+        let (Some(times), Some(due_ms), Some(at_ms)) = (times, due_ms, at_ms) else {
             anyhow::bail!(
                 "a record without the headers of the bench in {}",
                 message.topic()
             );
         };
-        *seen.times.entry(u32::try_from(n)?).or_default() += 1;
-        seen.early += usize::from(at_ms < due_ms);
-        if !seen.lateness_ms.contains_key(message.topic()) {
-            seen.lateness_ms
-                .insert(message.topic().to_owned(), Histogram::new(3)?);
-        }
-        if let Some(histogram) = seen.lateness_ms.get_mut(message.topic()) {
-            histogram.record(u64::try_from(at_ms - due_ms).unwrap_or(0))?;
-        }
-        let quiet = if seen.times.len() >= records {
-            Duration::from_secs(2)
+        if *times == 0 {
+            self.published += 1;
         } else {
-            patience
-        };
-        until = Instant::now() + quiet;
+            self.duplicates += 1;
+        }
+        *times = times.saturating_add(1);
+        self.early += u32::from(at_ms < due_ms);
+        self.first_ms = self.first_ms.min(at_ms);
+        self.last_ms = self.last_ms.max(at_ms);
+        *self.by_second.entry(at_ms.div_euclid(1000)).or_default() += 1;
+        let late_ms = u64::try_from(at_ms - due_ms).unwrap_or(0);
+        if let Some(histogram) = self.lateness_ms.get_mut(message.topic()) {
+            histogram.record(late_ms)?;
+        } else {
+            let mut histogram = Histogram::new(3)?;
+            histogram.record(late_ms)?;
+            self.lateness_ms.insert(message.topic().into(), histogram);
+        }
+        Ok(())
     }
-    Ok(seen)
+}
+
+/// Reads until the records `0..records` have come, or none for `patience`; then a moment longer, for duplicates.
+pub(super) async fn read(
+    bootstrap_servers: &str,
+    topics: &[String],
+    records: u32,
+    patience: Duration,
+) -> anyhow::Result<Seen> {
+    let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
+    tokio::task::spawn_blocking(move || {
+        let consumer = consumer(&servers, &topics)?;
+        let mut seen = Seen::nothing(records);
+        let mut until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let Some(message) = consumer.poll(left) else {
+                if Instant::now() >= until {
+                    return Ok(seen);
+                }
+                continue;
+            };
+            seen.take(&message.context("an output topic")?)?;
+            until = Instant::now() + if seen.lost() == 0 { QUIET } else { patience };
+        }
+    })
+    .await?
+}
+
+/// Assigned all partitions, from their beginning.
+pub(super) fn consumer(bootstrap_servers: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", "delayq-bench-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("queued.max.messages.kbytes", "16384")
+        .create()
+        .context("a consumer for topics of the bench")?;
+    let mut assignment = TopicPartitionList::new();
+    for (topic, partition) in partitions(&consumer, topics)? {
+        assignment.add_partition_offset(&topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    Ok(consumer)
+}
+
+fn partitions(consumer: &BaseConsumer, topics: &[String]) -> anyhow::Result<Vec<(String, i32)>> {
+    let mut partitions = Vec::new();
+    for topic in topics {
+        let metadata = consumer
+            .fetch_metadata(Some(topic), ANSWER)
+            .with_context(|| format!("topic {topic}"))?;
+        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+            partitions.push((topic.clone(), partition.id()));
+        }
+    }
+    Ok(partitions)
+}
+
+/// Waits until the topics hold `records` records between them, or got none for `patience`; true if they do.
+pub(super) async fn until_holding(
+    bootstrap_servers: &str,
+    topics: &[String],
+    records: u32,
+    patience: Duration,
+    mut each: impl FnMut(i64) + Send + 'static,
+) -> anyhow::Result<bool> {
+    const LOOK_AGAIN: Duration = Duration::from_millis(200);
+    let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &servers)
+            .set("group.id", "delayq-bench-watch")
+            .create()
+            .context("a consumer for topics of the bench")?;
+        let partitions = partitions(&consumer, &topics)?;
+        let (mut held, mut grew) = (0, Instant::now());
+        loop {
+            let mut now = 0;
+            for (topic, partition) in &partitions {
+                let (low, high) = consumer
+                    .fetch_watermarks(topic, *partition, ANSWER)
+                    .with_context(|| format!("topic {topic}"))?;
+                now += high - low;
+            }
+            each(now);
+            if now >= i64::from(records) {
+                return Ok(true);
+            }
+            if now > held {
+                (held, grew) = (now, Instant::now());
+            } else if grew.elapsed() >= patience {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    })
+    .await?
 }

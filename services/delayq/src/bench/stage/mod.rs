@@ -1,0 +1,178 @@
+//! What a scenario runs on: topics, queues and tables of its own, and each role as a process of its own, as in
+//! production. Over tiers in memory all roles share one process.
+
+mod metrics;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use delayq_core::priority::Priority;
+use delayq_kafka::{KafkaAdmin, TopicSpec};
+use delayq_runtime::config::{Config, Sources, load};
+use delayq_stack::{Component, Endpoints, Stack, StackOptions, Usage};
+
+use crate::init::{InitArgs, init_with};
+use crate::{settings, topology};
+pub(super) use processes::Roles;
+
+/// Partitions of the delay topics and of each output topic.
+const PARTITIONS: i32 = 6;
+
+/// Which stores lie behind the ports. Kafka is Apache Kafka in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tiers {
+    /// ElasticMQ and DynamoDB Local, started from their jars (or those named by DELAYQ_STACK_…).
+    Stack,
+    /// Queues and tables in the memory of one process that has all roles: what delayq costs without its stores.
+    Embedded,
+}
+
+impl Tiers {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stack => "stack",
+            Self::Embedded => "embedded",
+        }
+    }
+
+    /// Starts what they need.
+    pub(super) async fn stack(self) -> anyhow::Result<Stack> {
+        let mut options = StackOptions::for_benchmarks();
+        if self == Self::Embedded {
+            options.components = vec![Component::Kafka];
+        }
+        Ok(Stack::from_env_or_start(options).await?)
+    }
+}
+
+/// Topics, queues and tables.
+pub(super) struct Stage {
+    pub(super) config: Config,
+    pub(super) tiers: Tiers,
+    /// Of all names.
+    pub(super) prefix: String,
+    pub(super) target: String,
+    pub(super) delay_topic: String,
+    /// The output topics of `target`, by priority.
+    pub(super) outputs: Vec<String>,
+    /// `section.field=value`, for the roles.
+    set: Vec<String>,
+}
+
+impl Stage {
+    /// Creates what is needed. Targets that begin with the stage's own are allowed.
+    pub(super) async fn create(
+        endpoints: &Endpoints,
+        tiers: Tiers,
+        settings: &[String],
+    ) -> anyhow::Result<Self> {
+        let prefix = format!("bench-{}", uuid::Uuid::new_v4().simple());
+        let target = format!("{prefix}.out");
+        let delay_topic = format!("{prefix}.delay");
+        let mut set = vec![
+            format!("kafka.bootstrap_servers={}", endpoints.kafka),
+            format!("kafka.group_id={prefix}"),
+            format!("topics.delay={delay_topic}"),
+            format!("topics.dead_letter={prefix}.dead"),
+            format!("topics.allow={target}*"),
+            // Only what the bench itself sends is measured.
+            "canary.enabled=false".to_owned(),
+            format!("aws.prefix={prefix}"),
+        ];
+        if tiers == Tiers::Stack {
+            set.push(format!("aws.sqs_endpoint={}", endpoints.sqs));
+            set.push(format!("aws.dynamodb_endpoint={}", endpoints.dynamodb));
+        }
+        set.extend(settings.iter().cloned());
+        let config = load(&Sources {
+            set: set.clone(),
+            ..Sources::default()
+        })?;
+        match tiers {
+            Tiers::Stack => {
+                let args = InitArgs {
+                    partitions: PARTITIONS,
+                    ..InitArgs::default()
+                };
+                init_with(&config, &args, &mut |line| tracing::info!(line)).await?;
+            }
+            Tiers::Embedded => {
+                let topics: Vec<TopicSpec> = topology::topics(&config, &[])
+                    .iter()
+                    .map(|topic| topic.spec(&config, PARTITIONS, -1))
+                    .collect();
+                create_topics(&config, &topics).await?;
+            }
+        }
+        let outputs: Vec<_> = Priority::ALL.map(|p| format!("{target}.{p}")).into();
+        // The broker's clock says when a record was published, not the emitter's.
+        create_outputs(
+            &config,
+            &outputs,
+            ("message.timestamp.type", "LogAppendTime"),
+        )
+        .await?;
+        Ok(Self {
+            config,
+            tiers,
+            prefix,
+            target,
+            delay_topic,
+            outputs,
+            set,
+        })
+    }
+
+    /// Starts the roles; returns when all are ready.
+    pub(super) async fn start_roles(&self) -> anyhow::Result<Roles> {
+        Roles::start(self.tiers, &self.set).await
+    }
+}
+
+/// What the stack's own processes have taken so far, by component. Empty if the stack is not ours.
+pub(super) async fn stack_usage(stack: &Stack) -> anyhow::Result<BTreeMap<&'static str, Usage>> {
+    let mut usages = BTreeMap::new();
+    if !stack.is_ours() {
+        return Ok(usages);
+    }
+    for component in Component::ALL {
+        // One that this stack was started without is no fault.
+        if let Ok(Some(pid)) = stack.pid(component).await {
+            usages.insert(component.name(), Usage::of(pid)?);
+        }
+    }
+    Ok(usages)
+}
+
+/// Creates output topics with this setting, of records of every size.
+pub(super) async fn create_outputs(
+    config: &Config,
+    names: &[String],
+    setting: (&str, &str),
+) -> anyhow::Result<()> {
+    let message_max = config.kafka.message_max.as_u64();
+    let specs: Vec<_> = names
+        .iter()
+        .map(|name| TopicSpec {
+            name: name.clone(),
+            partitions: PARTITIONS,
+            replication: -1,
+            config: [
+                ("max.message.bytes".to_owned(), message_max.to_string()),
+                (setting.0.to_owned(), setting.1.to_owned()),
+            ]
+            .into(),
+        })
+        .collect();
+    create_topics(config, &specs).await
+}
+
+pub(super) async fn create_topics(config: &Config, topics: &[TopicSpec]) -> anyhow::Result<()> {
+    let admin = KafkaAdmin::with_timeout(&settings::kafka(config), Duration::from_secs(30))?;
+    for (created, topic) in admin.ensure_topics(topics).await?.into_iter().zip(topics) {
+        created.with_context(|| format!("topic {}", topic.name))?;
+    }
+    Ok(())
+}
