@@ -84,12 +84,12 @@ pub async fn run(args: &SustainedArgs) -> anyhow::Result<bool> {
     let limit = Limit::fill(&stack, &args).await?;
     let mut copies = Vec::new();
     for _ in 0..COPIES {
-        copies.push(limit.copy().await?);
+        copies.push(limit.copy(&stack).await?);
     }
     let mut runs = Vec::new();
     for _ in 0..args.runs {
-        runs.push(one_run(&stack, &args, median(copies.clone())).await?);
-        copies.push(limit.copy().await?);
+        runs.push(one_run(&stack, &args, middle_of(&copies, |copy| copy.records_per_s)).await?);
+        copies.push(limit.copy(&stack).await?);
     }
     let result = result(&args, &copies, &runs)?;
     print(&result, args.json)?;
@@ -126,8 +126,10 @@ impl Limit {
         })
     }
 
-    /// Records a second, into a new topic.
-    async fn copy(&self) -> anyhow::Result<f64> {
+    /// Records a second into a new topic, and what a record took of the broker and of this process, µs.
+    async fn copy(&self, stack: &Stack) -> anyhow::Result<Copied> {
+        let before = stack_usage(stack).await?;
+        let own_before = Usage::of(std::process::id())?;
         let to = format!(
             "{}.copy-{}",
             self.stage.prefix,
@@ -135,8 +137,32 @@ impl Limit {
         );
         let setting = ("retention.ms", "600000");
         create_outputs(&self.stage.config, std::slice::from_ref(&to), setting).await?;
-        copy(&self.stage.config, &self.topic, &to, self.records).await
+        let records_per_s = copy(&self.stage.config, &self.topic, &to, self.records).await?;
+        let each_us = |now: &Usage, before: &Usage| {
+            let took = now.cpu.saturating_sub(before.cpu);
+            rounded(took.as_secs_f64() * 1e6 / f64::from(self.records))
+        };
+        let now = stack_usage(stack).await?;
+        let kafka = now.get("kafka").zip(before.get("kafka"));
+        Ok(Copied {
+            records_per_s,
+            kafka_us: kafka.map_or(f64::NAN, |(now, before)| each_us(now, before)),
+            client_us: each_us(&Usage::of(std::process::id())?, &own_before),
+        })
     }
+}
+
+/// One copy's figures.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    records_per_s: f64,
+    kafka_us: f64,
+    client_us: f64,
+}
+
+/// The median of one figure.
+fn middle_of(copies: &[Copied], figure: impl Fn(&Copied) -> f64) -> f64 {
+    median(copies.iter().map(figure).collect())
 }
 
 struct Run {
@@ -237,8 +263,8 @@ impl Taken {
     }
 }
 
-fn result(args: &SustainedArgs, copies: &[f64], runs: &[Run]) -> anyhow::Result<Value> {
-    let copy_per_s = median(copies.to_vec());
+fn result(args: &SustainedArgs, copies: &[Copied], runs: &[Run]) -> anyhow::Result<Value> {
+    let copy_per_s = middle_of(copies, |copy| copy.records_per_s);
     let rates: Vec<f64> = runs.iter().map(|run| run.records_per_s).collect();
     let rate = median(rates.clone());
     // The figures beside the rate are those of the run that had it.
@@ -261,7 +287,10 @@ fn result(args: &SustainedArgs, copies: &[f64], runs: &[Run]) -> anyhow::Result<
         "record_bytes": args.record_bytes, "delay_s": [args.delay_min, args.delay_max],
         "records_per_s": rate.round(), "records_per_s_runs": rates.iter().map(|r| r.round()).collect::<Vec<_>>(),
         "copy_records_per_s": copy_per_s.round(),
-        "copy_records_per_s_runs": copies.iter().map(|r| r.round()).collect::<Vec<_>>(),
+        "copy_records_per_s_runs": copies.iter().map(|copy| copy.records_per_s.round()).collect::<Vec<_>>(),
+        "copy_cpu_us_per_record": {
+            "kafka": middle_of(copies, |copy| copy.kafka_us), "client": middle_of(copies, |copy| copy.client_us),
+        },
         "ratio_to_copy": rounded(rate / copy_per_s),
         "lost": runs.iter().map(|run| run.seen.lost()).sum::<usize>(),
         "early": runs.iter().map(|run| run.seen.early).sum::<u32>(),
