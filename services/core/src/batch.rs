@@ -16,17 +16,15 @@
 //!
 //! SQS carries it as base64 text, DynamoDB as a binary attribute. Neither checks bodies, hence the checksum.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod read;
+mod write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::payload::{CHUNKS_MAX, PayloadRef, RECORD_MAX_BYTES};
-use crate::priority::Priority;
-use crate::record::{Header, Path, Record, Scheduled, Source, TopicPartition};
+use crate::record::{AsScheduled, Scheduled};
 use crate::unpacked::unpacked_bytes;
 
 const MAGIC: [u8; 2] = *b"DQ";
@@ -84,22 +82,21 @@ impl BatchFault {
 }
 
 /// Packs records. Fails only above [`RAW_MAX_BYTES`], or above [`UNPACKED_MAX_BYTES`] of memory.
-pub fn encode(records: &[Scheduled], zstd_level: i32) -> Result<Bytes, BatchFault> {
+pub fn encode<R: AsScheduled>(records: &[R], zstd_level: i32) -> Result<Bytes, BatchFault> {
     encode_up_to(RAW_MAX_BYTES, records, zstd_level)
 }
 
 /// As [`encode`], with another limit.
-pub(crate) fn encode_up_to(
+pub(crate) fn encode_up_to<R: AsScheduled>(
     raw_max_bytes: usize,
-    records: &[Scheduled],
+    records: &[R],
     zstd_level: i32,
 ) -> Result<Bytes, BatchFault> {
-    let plain = wire::Batch::pack(records).encode_to_vec();
+    let (plain, unpacked_bytes) = write::batch(records);
     if plain.len() > raw_max_bytes {
         return Err(BatchFault::TooLarge(plain.len() as u64));
     }
     // What no reader would unpack is not written.
-    let unpacked_bytes = unpacked_bytes(&plain).unwrap_or(usize::MAX);
     if unpacked_bytes > raw_max_bytes.max(UNPACKED_MAX_BYTES) {
         return Err(BatchFault::TooLarge(unpacked_bytes as u64));
     }
@@ -114,7 +111,7 @@ pub(crate) fn encode_up_to(
         u32::try_from(plain.len()).map_err(|_| BatchFault::TooLarge(plain.len() as u64))?;
     let mut out = Vec::with_capacity(HEAD_BYTES + payload.len());
     out.extend_from_slice(&MAGIC);
-    let version = if records.iter().any(|r| r.payload.is_some()) {
+    let version = if records.iter().any(|r| r.as_scheduled().payload.is_some()) {
         VERSION_REFERENCES
     } else {
         VERSION
@@ -177,7 +174,7 @@ pub(crate) fn decode_up_to(
             "would take {unpacked_bytes} bytes in memory; the limit is {UNPACKED_MAX_BYTES}"
         )));
     }
-    wire::Batch::decode(plain)
+    read::Batch::decode(plain)
         .map_err(|e| BatchFault::Content(e.to_string()))?
         .unpack()
 }
@@ -203,203 +200,12 @@ pub fn from_text(text: &str) -> Result<Vec<Scheduled>, BatchFault> {
     )
 }
 
-/// The protobuf messages. Field numbers are for ever; see the golden files.
-mod wire {
-    use super::*;
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Batch {
-        /// Topic names, referred to by position.
-        #[prost(string, repeated, tag = "1")]
-        topics: Vec<String>,
-        #[prost(message, repeated, tag = "2")]
-        records: Vec<Item>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Item {
-        #[prost(uint32, tag = "1")]
-        source_topic: u32,
-        #[prost(uint32, tag = "2")]
-        partition: u32,
-        #[prost(uint64, tag = "3")]
-        offset: u64,
-        #[prost(uint32, tag = "4")]
-        output_topic: u32,
-        /// 0 high, 1 standard, 2 low.
-        #[prost(uint32, tag = "5")]
-        priority: u32,
-        #[prost(sint64, tag = "6")]
-        due_ms: i64,
-        /// Due minus the record's own timestamp: small where `due_ms` is not.
-        #[prost(sint64, tag = "7")]
-        delay_ms: i64,
-        #[prost(string, optional, tag = "8")]
-        id: Option<String>,
-        /// 0 direct, 1 short, 2 long.
-        #[prost(uint32, tag = "9")]
-        path: u32,
-        #[prost(bytes = "bytes", optional, tag = "10")]
-        key: Option<Bytes>,
-        #[prost(bytes = "bytes", optional, tag = "11")]
-        value: Option<Bytes>,
-        #[prost(message, repeated, tag = "12")]
-        headers: Vec<WireHeader>,
-        /// Where key, value and headers are, if they are not here.
-        #[prost(message, optional, tag = "13")]
-        payload: Option<WirePayload>,
-        #[prost(string, optional, tag = "14")]
-        limit: Option<String>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct WirePayload {
-        #[prost(string, tag = "1")]
-        id: String,
-        #[prost(uint32, tag = "2")]
-        chunks: u32,
-        #[prost(uint32, tag = "3")]
-        record_bytes: u32,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct WireHeader {
-        #[prost(string, tag = "1")]
-        name: String,
-        #[prost(bytes = "bytes", optional, tag = "2")]
-        value: Option<Bytes>,
-    }
-
-    impl Batch {
-        pub(super) fn pack(records: &[Scheduled]) -> Self {
-            let nothing = Record::default();
-            let mut topics: Vec<String> = Vec::new();
-            let mut known: HashMap<Arc<str>, u32> = HashMap::new();
-            let mut name = |topic: &Arc<str>| {
-                *known.entry(topic.clone()).or_insert_with(|| {
-                    topics.push(topic.to_string());
-                    u32::try_from(topics.len() - 1).unwrap_or(u32::MAX)
-                })
-            };
-            let records = records
-                .iter()
-                // What the payload store holds does not travel.
-                .map(|r| {
-                    (
-                        r,
-                        if r.payload.is_some() {
-                            &nothing
-                        } else {
-                            &r.record
-                        },
-                    )
-                })
-                .map(|(r, record)| Item {
-                    source_topic: name(&r.source.at.topic),
-                    partition: u32::try_from(r.source.at.partition).unwrap_or(0),
-                    offset: u64::try_from(r.source.offset).unwrap_or(0),
-                    output_topic: name(&r.output_topic),
-                    priority: r.priority as u32,
-                    due_ms: r.due_ms,
-                    delay_ms: r.due_ms.saturating_sub(r.timestamp_ms),
-                    id: r.id.as_ref().map(ToString::to_string),
-                    path: match r.path {
-                        Path::Direct => 0,
-                        Path::Short => 1,
-                        Path::Long => 2,
-                    },
-                    key: record.key.clone(),
-                    value: record.value.clone(),
-                    headers: record
-                        .headers
-                        .iter()
-                        .map(|h| WireHeader {
-                            name: h.name.clone(),
-                            value: h.value.clone(),
-                        })
-                        .collect(),
-                    payload: r.payload.as_ref().map(|p| WirePayload {
-                        id: p.id.to_string(),
-                        chunks: p.chunks,
-                        record_bytes: p.record_bytes,
-                    }),
-                    limit: r.limit.as_ref().map(ToString::to_string),
-                })
-                .collect();
-            Self { topics, records }
-        }
-
-        pub(super) fn unpack(self) -> Result<Vec<Scheduled>, BatchFault> {
-            let topics: Vec<Arc<str>> = self.topics.into_iter().map(Arc::from).collect();
-            let topic = |at: u32| {
-                let found = usize::try_from(at).ok().and_then(|at| topics.get(at));
-                found
-                    .cloned()
-                    .ok_or_else(|| BatchFault::Content(format!("no topic {at}")))
-            };
-            let wrong = |what: &str, value: u64| BatchFault::Content(format!("{what} {value}"));
-            // What it says is believed: so much is read, and counted against the budget of memory.
-            let reference = |p: WirePayload| {
-                if p.chunks > CHUNKS_MAX {
-                    return Err(wrong("chunks", p.chunks.into()));
-                }
-                if p.record_bytes > RECORD_MAX_BYTES {
-                    return Err(wrong("bytes of a stored record", p.record_bytes.into()));
-                }
-                Ok(PayloadRef {
-                    id: p.id.into(),
-                    chunks: p.chunks,
-                    record_bytes: p.record_bytes,
-                })
-            };
-            let item = |r: Item| {
-                Ok(Scheduled {
-                    source: Source {
-                        at: TopicPartition {
-                            topic: topic(r.source_topic)?,
-                            partition: i32::try_from(r.partition)
-                                .map_err(|_| wrong("partition", r.partition.into()))?,
-                        },
-                        offset: i64::try_from(r.offset).map_err(|_| wrong("offset", r.offset))?,
-                    },
-                    output_topic: topic(r.output_topic)?,
-                    priority: *usize::try_from(r.priority)
-                        .ok()
-                        .and_then(|p| Priority::ALL.get(p))
-                        .ok_or_else(|| wrong("priority", r.priority.into()))?,
-                    due_ms: r.due_ms,
-                    timestamp_ms: r.due_ms.saturating_sub(r.delay_ms),
-                    id: r.id.map(Arc::from),
-                    path: match r.path {
-                        0 => Path::Direct,
-                        1 => Path::Short,
-                        2 => Path::Long,
-                        other => return Err(wrong("path", other.into())),
-                    },
-                    record: Record {
-                        key: r.key,
-                        value: r.value,
-                        headers: r
-                            .headers
-                            .into_iter()
-                            .map(|h| Header {
-                                name: h.name,
-                                value: h.value,
-                            })
-                            .collect(),
-                    },
-                    payload: r.payload.map(reference).transpose()?,
-                    limit: r.limit.map(Arc::from),
-                })
-            };
-            self.records.into_iter().map(item).collect()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::PayloadRef;
+    use crate::priority::Priority;
+    use crate::record::{Header, Path, Record};
     use crate::testing::{any_scheduled, scheduled};
     use proptest::prelude::*;
 

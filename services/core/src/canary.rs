@@ -72,9 +72,9 @@ impl Canary {
             key: None,
             value: None,
             headers: vec![
-                Header::text(&names.target, target),
-                Header::text(&names.deliver_at_ms, due_ms.to_string()),
-                Header::text(&names.priority, self.priority.as_str()),
+                Header::text(names.target.as_str(), target),
+                Header::text(names.deliver_at_ms.as_str(), due_ms.to_string()),
+                Header::text(names.priority.as_str(), self.priority.as_str()),
                 Header::text(SENT_MS, self.sent_ms.to_string()),
                 Header::text(PATH, self.path.as_str()),
                 Header::text(PRIORITY, self.priority.as_str()),

@@ -603,7 +603,7 @@ mod tests {
         #[test]
         fn no_header_panics(values in prop::collection::vec((0usize..7, prop::option::of(prop::collection::vec(any::<u8>(), 0..20))), 0..4)) {
             let names = HeaderNames::default();
-            let headers = values.into_iter().map(|(i, v)| Header { name: names.all().nth(i).unwrap().to_owned(), value: v.map(Bytes::from) }).collect();
+            let headers = values.into_iter().map(|(i, v)| Header { name: names.all().nth(i).unwrap().into(), value: v.map(Bytes::from) }).collect();
             drop(read(&Record { headers, ..Record::default() }, &names));
         }
 

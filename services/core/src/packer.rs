@@ -1,9 +1,11 @@
 //! Gathers records into groups that travel together, each for as long as its delay allows.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 
 use crate::batch;
 use crate::clock::EpochMs;
@@ -39,7 +41,7 @@ struct Group<T> {
 /// Open groups. Bounded by whoever calls [`Packer::take_oldest`] when [`Packer::held_bytes`] is too much.
 #[derive(Debug)]
 pub struct Packer<K, T> {
-    groups: HashMap<K, Group<T>>,
+    groups: FxHashMap<K, Group<T>>,
     deadlines: BTreeSet<(EpochMs, K)>,
     held_bytes: usize,
     max_raw_bytes: usize,
@@ -51,12 +53,17 @@ impl<K: Clone + Eq + Hash + Ord, T> Packer<K, T> {
     #[must_use]
     pub fn new(max_raw_bytes: usize, max_records: usize) -> Self {
         Self {
-            groups: HashMap::new(),
+            groups: FxHashMap::default(),
             deadlines: BTreeSet::new(),
             held_bytes: 0,
             max_raw_bytes,
             max_records: max_records.max(1),
         }
+    }
+
+    /// Groups that grow from now on close at `max_raw_bytes`.
+    pub const fn close_at(&mut self, max_raw_bytes: usize) {
+        self.max_raw_bytes = max_raw_bytes;
     }
 
     /// Adds a record; answers with its group once that is full.
@@ -166,11 +173,58 @@ pub struct EncodedBatch<T> {
     pub items: Vec<(Scheduled, T)>,
 }
 
-/// Encodes a group as batches within the limits, halving where it is too large; records that do not fit
+/// How large batches turn out, learnt from the last ones: encoded bytes for each byte of memory. What is too large is
+/// encoded again in parts, so that a good guess saves most of the work.
+#[derive(Debug)]
+pub struct PackingRatio(AtomicU32);
+
+/// JSON events of about 1 KiB.
+const RATIO_FIRST: f32 = 0.25;
+/// How fast it follows.
+const RATIO_WEIGHT: f32 = 0.2;
+
+impl Default for PackingRatio {
+    fn default() -> Self {
+        Self(AtomicU32::new(RATIO_FIRST.to_bits()))
+    }
+}
+
+impl PackingRatio {
+    /// Encoded bytes for a byte of memory.
+    #[must_use]
+    pub fn get(&self) -> f32 {
+        f32::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// What a batch turned out to be. Two at once may lose one: it is a guess.
+    fn learn(&self, memory_bytes: usize, encoded_bytes: usize) {
+        let seen = encoded_bytes as f32 / memory_bytes.max(1) as f32;
+        let known = self.get();
+        let next = known + (seen - known) * RATIO_WEIGHT;
+        self.0.store(next.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What `memory_bytes` are expected to be, encoded.
+    fn encoded_bytes(&self, memory_bytes: usize) -> usize {
+        (memory_bytes as f32 * self.get()) as usize
+    }
+
+    /// The memory of records that are expected to fill `encoded_bytes`, with a little to spare.
+    #[must_use]
+    pub fn memory_bytes(&self, encoded_bytes: usize) -> usize {
+        (encoded_bytes as f32 * SPARE / self.get().max(0.001)) as usize
+    }
+}
+
+/// Of the room, what is aimed at: batches vary.
+const SPARE: f32 = 0.92;
+
+/// Encodes a group as batches within the limits, in as many parts as they are expected to take; records that do not fit
 /// alone are given back.
 pub fn encode_within<T>(
     items: Vec<(Scheduled, T)>,
     limits: SizeLimits,
+    ratio: &PackingRatio,
 ) -> (Vec<EncodedBatch<T>>, Vec<(Scheduled, T)>) {
     let (mut done, mut too_large) = (Vec::new(), Vec::new());
     let mut todo = vec![items];
@@ -178,26 +232,54 @@ pub fn encode_within<T>(
         if items.is_empty() {
             continue;
         }
-        let (records, tickets): (Vec<_>, Vec<_>) = items.into_iter().unzip();
-        let encoded = batch::encode(&records, limits.zstd_level);
-        items = records.into_iter().zip(tickets).collect();
         let memory_bytes: usize = items.iter().map(|(r, _)| r.memory_bytes()).sum();
+        if items.len() > 1 {
+            let room = limits
+                .memory_bytes
+                .min(ratio.memory_bytes(limits.wanted_bytes));
+            if memory_bytes > limits.memory_bytes
+                || ratio.encoded_bytes(memory_bytes) > limits.wanted_bytes
+            {
+                split(items, memory_bytes.div_ceil(room.max(1)), &mut todo);
+                continue;
+            }
+        }
         let limit = match items.len() {
             1 => limits.largest_bytes,
-            _ if memory_bytes > limits.memory_bytes => 0,
             _ => limits.wanted_bytes,
         };
-        match encoded {
-            Ok(bytes) if bytes.len() <= limit => done.push(EncodedBatch { bytes, items }),
-            _ if items.len() == 1 => too_large.append(&mut items),
-            _ => {
-                let second = items.split_off(items.len() / 2);
-                todo.push(second);
-                todo.push(items);
+        match batch::encode(&items, limits.zstd_level) {
+            Ok(bytes) if bytes.len() <= limit => {
+                ratio.learn(memory_bytes, bytes.len());
+                done.push(EncodedBatch { bytes, items });
             }
+            _ if items.len() == 1 => too_large.append(&mut items),
+            Ok(bytes) => {
+                ratio.learn(memory_bytes, bytes.len());
+                let room = (limits.wanted_bytes as f32 * SPARE) as usize;
+                split(items, bytes.len().div_ceil(room.max(1)), &mut todo);
+            }
+            Err(_) => split(items, 2, &mut todo),
         }
     }
     (done, too_large)
+}
+
+/// In at least two parts of about as many records; the first comes off `todo` first.
+fn split<T>(items: Vec<T>, parts: usize, todo: &mut Vec<Vec<T>>) {
+    let size = items.len().div_ceil(parts.max(2)).max(1);
+    let mut items = items.into_iter();
+    let at = todo.len();
+    loop {
+        let part: Vec<T> = items.by_ref().take(size).collect();
+        if part.is_empty() {
+            break;
+        }
+        todo.push(part);
+    }
+    if let Some(parts) = todo.get_mut(at..) {
+        parts.reverse();
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +318,7 @@ mod tests {
         let (done, too_large) = encode_within(
             vec![(scheduled(1), 1), (large, 2), (scheduled(2), 3)],
             limits,
+            &PackingRatio::default(),
         );
         assert_eq!(too_large.iter().map(|i| i.1).collect::<Vec<_>>(), [2]);
         assert_eq!(done.iter().map(|b| b.items.len()).sum::<usize>(), 2);
@@ -258,7 +341,11 @@ mod tests {
             memory_bytes: 4_000_000,
             zstd_level: 1,
         };
-        let (done, too_large) = encode_within((0..40).map(reference).collect(), limits);
+        let (done, too_large) = encode_within(
+            (0..40).map(reference).collect(),
+            limits,
+            &PackingRatio::default(),
+        );
         assert!(too_large.is_empty());
         assert!(done.iter().all(|batch| batch.items.len() <= 3));
         assert_eq!(done.iter().map(|b| b.items.len()).sum::<usize>(), 40);
@@ -275,7 +362,9 @@ mod tests {
                 memory_bytes,
                 zstd_level: 1,
             };
-            encode_within(pair(), limits).0.len()
+            encode_within(pair(), limits, &PackingRatio::default())
+                .0
+                .len()
         };
         assert_eq!([batches(memory_bytes), batches(memory_bytes - 1)], [1, 2]);
     }
@@ -305,6 +394,41 @@ mod tests {
         for soon_ms in [2_003, 2_000, 0, -5_000] {
             assert_eq!(by_ms(soon_ms), 1_000_000, "{soon_ms}");
         }
+    }
+
+    #[test]
+    fn a_ratio_that_was_learnt_spares_second_tries() {
+        let noisy = |n: i64| {
+            let mut record = scheduled(n);
+            record.record.value = Some(noise(1000).into());
+            (record, n)
+        };
+        let limits = SizeLimits {
+            wanted_bytes: 10_000,
+            largest_bytes: 10_000,
+            memory_bytes: usize::MAX,
+            zstd_level: 1,
+        };
+        let ratio = PackingRatio::default();
+        let fill = |ratio: &PackingRatio| {
+            // Each value is other noise: nothing compresses.
+            let items: Vec<_> = (0..400)
+                .map(|n| {
+                    let (mut record, n) = noisy(n);
+                    let value: Vec<u8> = noise(1400).split_off(usize::try_from(n).unwrap());
+                    record.record.value = Some(value.into());
+                    (record, n)
+                })
+                .collect();
+            encode_within(items, limits, ratio).0
+        };
+        let first = ratio.get();
+        let batches = fill(&ratio);
+        assert!(batches.iter().all(|batch| batch.bytes.len() <= 10_000));
+        assert!(ratio.get() != first, "learnt");
+        let memory = ratio.memory_bytes(10_000);
+        assert!(ratio.encoded_bytes(memory) <= 10_000);
+        assert!(ratio.encoded_bytes(memory) > 8_500, "well filled");
     }
 
     proptest! {
@@ -345,7 +469,7 @@ mod tests {
                 (r, i)
             }).collect();
             let limits = SizeLimits { wanted_bytes: wanted, largest_bytes: 5000, memory_bytes: usize::MAX, zstd_level: 1 };
-            let (done, too_large) = encode_within(items, limits);
+            let (done, too_large) = encode_within(items, limits, &PackingRatio::default());
             prop_assert!(too_large.is_empty());
             for batch in &done { prop_assert!(batch.bytes.len() <= wanted || batch.items.len() == 1); }
             let order: Vec<_> = done.iter().flat_map(|b| b.items.iter().map(|i| i.1)).collect();

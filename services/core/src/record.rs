@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 
 use crate::clock::EpochMs;
 use crate::payload::PayloadRef;
@@ -13,8 +14,8 @@ use crate::priority::Priority;
 /// One Kafka header. Order, duplicates and null values are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// Header name.
-    pub name: String,
+    /// Header name. Cheap to clone.
+    pub name: ByteString,
     /// Header value; `None` is Kafka's null, which is not the same as empty.
     pub value: Option<Bytes>,
 }
@@ -22,7 +23,7 @@ pub struct Header {
 impl Header {
     /// A header with a text value.
     #[must_use]
-    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn text(name: impl Into<ByteString>, value: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             value: Some(Bytes::from(value.into())),
@@ -138,6 +139,19 @@ pub enum Path {
 }
 
 impl Path {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::Short, Self::Long];
+
+    /// Place in [`Path::ALL`], and how batches write it.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Direct => 0,
+            Self::Short => 1,
+            Self::Long => 2,
+        }
+    }
+
     /// The name used in headers and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -195,6 +209,24 @@ pub struct Scheduled {
     pub limit: Option<Arc<str>>,
 }
 
+/// A scheduled record, alone or with its owner's ticket.
+pub trait AsScheduled {
+    /// The record.
+    fn as_scheduled(&self) -> &Scheduled;
+}
+
+impl AsScheduled for Scheduled {
+    fn as_scheduled(&self) -> &Scheduled {
+        self
+    }
+}
+
+impl<T> AsScheduled for (Scheduled, T) {
+    fn as_scheduled(&self) -> &Scheduled {
+        &self.0
+    }
+}
+
 /// What the records of a queue message share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueGroup {
@@ -235,22 +267,27 @@ impl Scheduled {
     pub fn to_output(&self) -> Outgoing {
         let mut headers = Vec::with_capacity(self.record.headers.len() + 5);
         headers.extend(self.record.headers.iter().cloned());
-        headers.push(Header::text(
-            crate::headers::OUT_DUE_MS,
-            self.due_ms.to_string(),
-        ));
-        headers.push(Header::text(crate::headers::OUT_PATH, self.path.as_str()));
-        headers.push(Header::text(
-            crate::headers::OUT_SOURCE,
-            self.source.to_string(),
-        ));
+        // All numbers share one allocation.
+        let mut text = BytesMut::with_capacity(ADDED_TEXT_BYTES + self.source.at.topic.len());
+        let mut added = |name: &'static str, value: fmt::Arguments<'_>| {
+            // Writing to a buffer that grows cannot fail.
+            let written = fmt::Write::write_fmt(&mut text, value);
+            debug_assert!(written.is_ok());
+            headers.push(Header {
+                name: ByteString::from_static(name),
+                value: Some(text.split().freeze()),
+            });
+        };
+        added(crate::headers::OUT_DUE_MS, format_args!("{}", self.due_ms));
+        added(crate::headers::OUT_PATH, format_args!("{}", self.path));
+        added(crate::headers::OUT_SOURCE, format_args!("{}", self.source));
         if let Some(id) = &self.id {
-            headers.push(Header::text(crate::headers::OUT_ID, id.to_string()));
+            added(crate::headers::OUT_ID, format_args!("{id}"));
         }
-        headers.push(Header::text(
+        added(
             crate::headers::OUT_TIMESTAMP_MS,
-            self.timestamp_ms.to_string(),
-        ));
+            format_args!("{}", self.timestamp_ms),
+        );
         Outgoing {
             topic: self.output_topic.clone(),
             record: Record {
@@ -261,6 +298,10 @@ impl Scheduled {
         }
     }
 }
+
+/// Room for the values of the added headers but the topic's name and the id: three numbers of up to 20 digits, a
+/// partition, a path, slashes.
+const ADDED_TEXT_BYTES: usize = 80;
 
 /// A record on its way into Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,10 @@ pub(crate) fn any_bytes() -> impl Strategy<Value = Option<Bytes>> {
 }
 
 pub(crate) fn any_header() -> impl Strategy<Value = Header> {
-    ("[a-z-]{0,12}", any_bytes()).prop_map(|(name, value)| Header { name, value })
+    ("[a-z-]{0,12}", any_bytes()).prop_map(|(name, value)| Header {
+        name: name.into(),
+        value,
+    })
 }
 
 pub(crate) fn any_record() -> impl Strategy<Value = Record> {

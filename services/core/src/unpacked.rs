@@ -17,13 +17,23 @@ const TOPICS: u64 = 1;
 const RECORDS: u64 = 2;
 const HEADERS: u64 = 12;
 
+/// What a topic name of `bytes` takes beyond its bytes in the message.
+pub(crate) const fn topic_bytes(bytes: usize) -> usize {
+    TOPIC_BYTES.saturating_add(bytes)
+}
+
+/// What a record with so many headers takes beyond its bytes in the message.
+pub(crate) const fn record_bytes(headers: usize) -> usize {
+    RECORD_BYTES.saturating_add(headers.saturating_mul(HEADER_BYTES))
+}
+
 /// Memory of a `Batch` beyond its own bytes, rounded up; `None` if these are no protobuf fields.
 pub(crate) fn unpacked_bytes(batch: &[u8]) -> Option<usize> {
     let mut bytes = batch.len();
     each_field(batch, |tag, content| {
         let more = match tag {
-            TOPICS => TOPIC_BYTES.saturating_add(content.len()),
-            RECORDS => RECORD_BYTES.saturating_add(record_bytes(content)?),
+            TOPICS => topic_bytes(content.len()),
+            RECORDS => record_bytes(headers(content)?),
             _ => 0,
         };
         bytes = bytes.saturating_add(more);
@@ -32,15 +42,13 @@ pub(crate) fn unpacked_bytes(batch: &[u8]) -> Option<usize> {
     Some(bytes)
 }
 
-fn record_bytes(record: &[u8]) -> Option<usize> {
-    let mut bytes = 0usize;
+fn headers(record: &[u8]) -> Option<usize> {
+    let mut count = 0usize;
     each_field(record, |tag, _| {
-        if tag == HEADERS {
-            bytes = bytes.saturating_add(HEADER_BYTES);
-        }
+        count += usize::from(tag == HEADERS);
         Some(())
     })?;
-    Some(bytes)
+    Some(count)
 }
 
 /// Hands over tag and content of each field that has a length.

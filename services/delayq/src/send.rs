@@ -182,11 +182,11 @@ fn headers(args: &SendArgs, names: &HeaderNames) -> Vec<Header> {
     ];
     let given = controls
         .into_iter()
-        .filter_map(|(name, value)| Some(Header::text(name, value.as_ref()?)));
+        .filter_map(|(name, value)| Some(Header::text(name.as_str(), value.as_ref()?)));
     let own = args
         .headers
         .iter()
-        .map(|(name, value)| Header::text(name, value));
+        .map(|(name, value)| Header::text(name.as_str(), value));
     given.chain(own).collect()
 }
 

@@ -8,7 +8,7 @@ use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::delay::{QUEUE_MESSAGE_MAX_BYTES, delay_seconds};
 use delayq_core::error::{Backoff, ErrorClass, PortError};
 use delayq_core::headers::Refusal;
-use delayq_core::packer::{EncodedBatch, SizeLimits, encode_within};
+use delayq_core::packer::{EncodedBatch, PackingRatio, SizeLimits, encode_within};
 use delayq_core::ports::{DelayQueue, HealthReport, QueueMessage, paired};
 use delayq_core::priority::Priority;
 use delayq_core::record::Scheduled;
@@ -72,6 +72,7 @@ pub struct QueueSender {
     settings: QueueSettings,
     payloads: Option<Arc<Payloads>>,
     pacer: Pacer,
+    ratio: PackingRatio,
 }
 
 impl QueueSender {
@@ -91,6 +92,7 @@ impl QueueSender {
             settings,
             payloads,
             pacer: Pacer::new(settings.concurrency),
+            ratio: PackingRatio::default(),
         }
     }
 
@@ -117,7 +119,7 @@ impl QueueSender {
         mut report: impl FnMut(Sent<T>) + Send,
     ) {
         let limits = SizeLimits {
-            wanted_bytes: self.settings.message_bytes / 4 * 3,
+            wanted_bytes: self.wanted_bytes(),
             // Base64 takes four characters for three bytes.
             largest_bytes: QUEUE_MESSAGE_MAX_BYTES / 4 * 3,
             memory_bytes: self.settings.memory_bytes,
@@ -125,7 +127,7 @@ impl QueueSender {
         };
         let (mut pending, mut large) = (Vec::new(), Vec::new());
         for group in groups {
-            let (encoded, too_large) = encode_within(group, limits);
+            let (encoded, too_large) = encode_within(group, limits, &self.ratio);
             pending.extend(encoded);
             large.extend(too_large);
         }
@@ -139,7 +141,7 @@ impl QueueSender {
             Some(payloads) => payloads.store_all(large, &alive, &mut report).await,
             None => large,
         };
-        let (pending, too_large) = encode_within(references, limits);
+        let (pending, too_large) = encode_within(references, limits, &self.ratio);
         self.send_batches(not_before_ms, priority, pending, &alive, &mut report)
             .await;
         if !too_large.is_empty() {
@@ -147,6 +149,16 @@ impl QueueSender {
             let refused = unsendable(too_large, "record-too-large", &detail);
             report(Sent::Unsendable(refused));
         }
+    }
+
+    /// Memory of the records that fill a message, as far as the last ones tell.
+    pub fn full_message_bytes(&self) -> usize {
+        self.ratio.memory_bytes(self.wanted_bytes())
+    }
+
+    /// Where batches are split: base64 takes four characters for three bytes.
+    const fn wanted_bytes(&self) -> usize {
+        self.settings.message_bytes / 4 * 3
     }
 
     async fn send_batches<T: Send>(

@@ -1,6 +1,5 @@
 //! The messages held, and what of each is undone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
 use delayq_core::record::Source;
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 /// Names a held message.
@@ -49,7 +49,7 @@ pub struct Held {
 /// All messages held.
 #[derive(Debug, Default)]
 pub struct HeldMessages {
-    messages: HashMap<MessageId, Held>,
+    messages: FxHashMap<MessageId, Held>,
     next_id: MessageId,
 }
 

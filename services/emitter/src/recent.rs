@@ -1,13 +1,14 @@
 //! Sources published recently by this process: drops the duplicates that the queue itself makes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use delayq_core::record::Source;
+use rustc_hash::FxHashSet;
 
 /// A bounded memory, oldest out first.
 #[derive(Debug)]
 pub struct Recent {
-    set: HashSet<Source>,
+    set: FxHashSet<Source>,
     order: VecDeque<Source>,
     limit: usize,
 }
@@ -17,7 +18,7 @@ impl Recent {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            set: HashSet::new(),
+            set: FxHashSet::default(),
             order: VecDeque::new(),
             limit: limit.max(1),
         }

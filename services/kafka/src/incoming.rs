@@ -1,8 +1,10 @@
 //! From librdkafka's message to the port's record: bytes copied once, into one buffer a record, nothing interpreted.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 use delayq_core::record::{Header, Incoming, Record, Source, TopicPartition};
 use rdkafka::message::{BorrowedMessage, Message, Timestamp};
 
@@ -51,25 +53,25 @@ impl Decoder {
 fn record(
     key: Option<&[u8]>,
     value: Option<&[u8]>,
-    headers: Vec<(String, Option<&[u8]>)>,
+    headers: Vec<(Cow<'_, str>, Option<&[u8]>)>,
 ) -> Record {
     let bytes = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    let total = bytes(key) + bytes(value) + headers.iter().map(|(_, v)| bytes(*v)).sum::<usize>();
+    let in_headers = headers.iter().map(|(name, v)| name.len() + bytes(*v));
+    let total = bytes(key) + bytes(value) + in_headers.sum::<usize>();
     let mut buffer = BytesMut::with_capacity(total);
-    let mut share = |part: Option<&[u8]>| -> Option<Bytes> {
-        part.map(|part| {
-            buffer.extend_from_slice(part);
-            buffer.split().freeze()
-        })
+    let mut share = |part: &[u8]| -> Bytes {
+        buffer.extend_from_slice(part);
+        buffer.split().freeze()
     };
     Record {
-        key: share(key),
-        value: share(value),
+        key: key.map(&mut share),
+        value: value.map(&mut share),
         headers: headers
             .into_iter()
             .map(|(name, value)| Header {
-                name,
-                value: share(value),
+                // The bytes of a text: checked again, for want of a safe way not to.
+                name: ByteString::try_from(share(name.as_bytes())).unwrap_or_default(),
+                value: value.map(&mut share),
             })
             .collect(),
     }
@@ -102,9 +104,9 @@ mod tests {
             Some(b"key"),
             None,
             vec![
-                ("a".to_owned(), Some(b"")),
-                ("b".to_owned(), None),
-                ("a".to_owned(), Some(b"value")),
+                ("a".into(), Some(b"")),
+                ("b".into(), None),
+                ("a".into(), Some(b"value")),
             ],
         );
         assert_eq!(made.key.as_deref(), Some(b"key".as_slice()));

@@ -27,7 +27,7 @@ const IDLE_POLL: Duration = Duration::from_millis(100);
 const PAUSED_POLL: Duration = Duration::from_millis(5);
 /// How long a full queue is waited for before all partitions are paused. A pause drops what librdkafka has
 /// prefetched, so a hiccup of the reader should not cause one.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How often to look whether what was wrong is mended.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// What closing may take beyond the revocation.

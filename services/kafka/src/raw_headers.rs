@@ -7,6 +7,7 @@
     reason = "the safe wrapper panics on records that anybody may produce"
 )]
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::ptr;
 
@@ -16,7 +17,7 @@ use rdkafka::message::BorrowedMessage;
 /// Headers in order, and why they are not faithful, if they are not.
 pub(crate) struct Headers<'m> {
     /// Names, with replacement characters where they are not UTF-8, and values; `None` is Kafka's null.
-    pub(crate) list: Vec<(String, Option<&'m [u8]>)>,
+    pub(crate) list: Vec<(Cow<'m, str>, Option<&'m [u8]>)>,
     /// Reason.
     pub(crate) malformed: Option<String>,
 }
@@ -63,17 +64,17 @@ pub(crate) fn headers<'m>(message: &'m BorrowedMessage<'_>) -> Headers<'m> {
             continue;
         }
         // SAFETY: librdkafka terminates names with a NUL (`rd_kafka_header_add`); owned by the message.
-        let name = unsafe { CStr::from_ptr(name) };
+        let name = unsafe { CStr::from_ptr::<'m>(name) };
         let value = (!value.is_null()).then(|| {
             // SAFETY: a non-null value points at `value_bytes` bytes owned by the message, which `'m` borrows and
             // nobody changes.
             unsafe { std::slice::from_raw_parts::<'m>(value.cast::<u8>(), value_bytes) }
         });
         let name = match name.to_str() {
-            Ok(name) => name.to_owned(),
+            Ok(name) => Cow::Borrowed(name),
             Err(_) => {
                 found.malformed = Some(format!("the name of header {index} is not UTF-8"));
-                name.to_string_lossy().into_owned()
+                name.to_string_lossy()
             }
         };
         found.list.push((name, value));

@@ -9,7 +9,7 @@ use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
 use delayq_core::clock::Clock;
 use delayq_core::error::{Backoff, ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read, shard_time_ms};
-use delayq_core::packer::{EncodedBatch, SizeLimits, encode_within};
+use delayq_core::packer::{EncodedBatch, PackingRatio, SizeLimits, encode_within};
 use delayq_core::ports::{BatchStore, HealthReport, ShardState, StoredBatch, paired};
 use delayq_core::record::{QueueGroup, Scheduled};
 use delayq_delivery::pacer::Pacer;
@@ -59,6 +59,7 @@ pub struct LongWriter {
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
     pacer: Pacer,
+    ratio: PackingRatio,
     sequence: AtomicU64,
     ensured: Mutex<HashSet<ShardId>>,
     hot_keys: Mutex<HotKeys>,
@@ -80,6 +81,7 @@ impl LongWriter {
     ) -> Self {
         Self {
             pacer: Pacer::new(settings.concurrency),
+            ratio: PackingRatio::default(),
             settings,
             store,
             shards,
@@ -93,6 +95,11 @@ impl LongWriter {
         }
     }
 
+    /// Memory of the records that fill a batch, as far as the last ones tell.
+    pub fn full_batch_bytes(&self) -> usize {
+        self.ratio.memory_bytes(self.settings.limits.wanted_bytes)
+    }
+
     /// Hands a group over; tries until every record is confirmed, unsendable, or no longer ours.
     pub async fn write(
         &self,
@@ -100,14 +107,14 @@ impl LongWriter {
         items: Vec<(Scheduled, Ticket)>,
         report: impl Fn(Sent<Ticket>) + Send + Sync,
     ) {
-        let (batches, too_large) = encode_within(items, self.settings.limits);
+        let (batches, too_large) = encode_within(items, self.settings.limits, &self.ratio);
         self.write_batches(key, batches, &report).await;
         // After the others, which need not wait for the payload table.
         let references = self
             .payloads
             .store_all(too_large, &Ticket::is_alive, &mut |sent| report(sent))
             .await;
-        let (batches, too_large) = encode_within(references, self.settings.limits);
+        let (batches, too_large) = encode_within(references, self.settings.limits, &self.ratio);
         self.write_batches(key, batches, &report).await;
         if !too_large.is_empty() {
             let detail = format!(

@@ -1,5 +1,9 @@
 //! What the router counts.
 
+use std::sync::Arc;
+
+use delayq_core::record::Path;
+
 /// Counter: records delivered by Kafka. Label: topic.
 pub const ACCEPTED: &str = "delayq_router_records_total";
 /// Counter: where they went. Label: path (`direct`, `short`, `long`, `refused`, `restored`).
@@ -8,6 +12,8 @@ pub const ROUTED: &str = "delayq_router_routed_total";
 pub const HELD_BYTES: &str = "delayq_router_held_bytes";
 /// Gauge: 1 while intake is paused for memory.
 pub const PAUSED: &str = "delayq_router_paused";
+/// Gauge, bytes: memory of the records at which a group is packed, chosen so that they fill a message or a batch. Label: path.
+pub const GROUP_BYTES: &str = "delayq_router_group_bytes";
 /// Counter: commits by outcome. Label: outcome.
 pub const COMMITS: &str = "delayq_router_commits_total";
 /// Counter: batches written to the long tier.
@@ -25,6 +31,41 @@ pub const MAPS_IGNORED: &str = "delayq_router_commit_maps_ignored_total";
 /// none, and once the partition is another router's. Labels: topic, partition.
 pub const HEAD_OF_LINE_MS: &str = "delayq_router_head_of_line_ms";
 
+/// Records taken in at once: counted first and told together.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    by_topic: Vec<(Arc<str>, u64)>,
+    by_path: [u64; 3],
+    pub(crate) restored: u64,
+}
+
+impl Taken {
+    pub(crate) fn accepted(&mut self, topic: &Arc<str>) {
+        match self.by_topic.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, records)) => *records += 1,
+            None => self.by_topic.push((topic.clone(), 1)),
+        }
+    }
+
+    pub(crate) fn routed(&mut self, path: Path) {
+        if let Some(records) = self.by_path.get_mut(path.index()) {
+            *records += 1;
+        }
+    }
+
+    pub(crate) fn tell(self) {
+        for (topic, records) in self.by_topic {
+            ::metrics::counter!(ACCEPTED, "topic" => topic.to_string()).increment(records);
+        }
+        let paths = Path::ALL.map(Path::as_str).into_iter().zip(self.by_path);
+        for (path, records) in paths.chain([("restored", self.restored)]) {
+            if records > 0 {
+                ::metrics::counter!(ROUTED, "path" => path).increment(records);
+            }
+        }
+    }
+}
+
 /// Describes the metrics for the exporter.
 pub fn describe() {
     use ::metrics::{describe_counter, describe_gauge};
@@ -36,6 +77,11 @@ pub fn describe() {
         "Memory of the records held"
     );
     describe_gauge!(PAUSED, "1 while intake is paused for memory");
+    describe_gauge!(
+        GROUP_BYTES,
+        ::metrics::Unit::Bytes,
+        "Memory of the records at which a group is packed"
+    );
     describe_counter!(COMMITS, "Offset commits by outcome");
     describe_counter!(STORED, "Batches written to the long tier");
     describe_counter!(

@@ -1,6 +1,5 @@
 //! What of each assigned partition is finished, and what is to be committed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,6 +7,7 @@ use delayq_core::commit_metadata::{self, CommitMap};
 use delayq_core::offsets::{OffsetTracker, Token};
 use delayq_core::ports::{Assigned, Commit};
 use delayq_core::record::TopicPartition;
+use rustc_hash::FxHashMap;
 
 use crate::metrics;
 
@@ -71,8 +71,8 @@ pub struct Head {
 /// All assigned partitions.
 #[derive(Debug, Default)]
 pub struct Partitions {
-    assignments: HashMap<AssignmentId, Assignment>,
-    by_partition: HashMap<TopicPartition, AssignmentId>,
+    assignments: FxHashMap<AssignmentId, Assignment>,
+    by_partition: FxHashMap<TopicPartition, AssignmentId>,
     next_id: AssignmentId,
 }
 

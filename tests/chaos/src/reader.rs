@@ -61,7 +61,7 @@ impl Reader {
 
 fn owned(message: &BorrowedMessage<'_>) -> Arrived {
     let header = |h: rdkafka::message::Header<'_, &[u8]>| Header {
-        name: h.key.to_owned(),
+        name: h.key.into(),
         value: h.value.map(Bytes::copy_from_slice),
     };
     let headers = message.headers();

@@ -87,7 +87,7 @@ pub async fn read_until(
             headers
                 .iter()
                 .map(|h| Header {
-                    name: h.key.to_owned(),
+                    name: h.key.into(),
                     value: h.value.map(Bytes::copy_from_slice),
                 })
                 .collect()

@@ -42,7 +42,7 @@ impl<'b> Input<'b> {
         while !self.0.is_empty() && headers.len() < 64 {
             let name = String::from_utf8_lossy(self.short()).into_owned();
             headers.push(Header {
-                name,
+                name: name.into(),
                 value: self.value(),
             });
         }

@@ -119,7 +119,7 @@ impl Letter {
                 .headers
                 .iter()
                 .map(|header| {
-                    json!({"name": header.name, "value": bytes_json(header.value.as_deref())})
+                    json!({"name": &*header.name, "value": bytes_json(header.value.as_deref())})
                 })
                 .collect();
             fields.insert("headers".to_owned(), headers.into());

@@ -48,7 +48,7 @@ pub(super) fn rebuild(
     let count = redrives(letter).saturating_add(1);
     record
         .headers
-        .retain(|h| h.name != OUT_REDRIVES && !mend.without.contains(&h.name));
+        .retain(|h| h.name != OUT_REDRIVES && !mend.without.iter().any(|name| h.name == *name));
     if let Some(target) = &mend.target {
         set(&mut record, &policy.names.target, target);
     }
@@ -72,7 +72,7 @@ fn refused(letter: &Record) -> Record {
     let kept = letter.headers.iter();
     Record {
         headers: kept
-            .filter(|h| !added.contains(&h.name.as_str()))
+            .filter(|h| !added.contains(&&*h.name))
             .cloned()
             .collect(),
         ..letter.clone()

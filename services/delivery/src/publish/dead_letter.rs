@@ -49,7 +49,7 @@ impl DeadLetter {
             ERROR_PAYLOAD,
             ERROR_PAYLOAD_CHUNKS,
         ];
-        record.headers.retain(|h| !stale.contains(&h.name.as_str()));
+        record.headers.retain(|h| !stale.contains(&&*h.name));
         Self {
             source: Some(incoming.source),
             refusal,
@@ -136,7 +136,7 @@ impl DeadLetter {
     pub fn with_reference(&self, payload: &PayloadRef) -> Self {
         let key = self.record.key.clone();
         // By these it is found and listed without its content.
-        let told = |h: &&Header| [ERROR_TOPIC, ERROR_PRIORITY].contains(&h.name.as_str());
+        let told = |h: &&Header| [ERROR_TOPIC, ERROR_PRIORITY].contains(&&*h.name);
         let told = self.record.headers.iter().filter(told).cloned();
         Self {
             source: self.source.clone(),
@@ -158,7 +158,7 @@ impl DeadLetter {
             .record
             .headers
             .iter()
-            .filter(|h| !replaced.contains(&h.name.as_str()))
+            .filter(|h| !replaced.contains(&&*h.name))
             .cloned()
             .collect();
         let mut detail = self.refusal.detail.clone();

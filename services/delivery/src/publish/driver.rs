@@ -153,6 +153,7 @@ pub fn start<T: Send + 'static>(
         opened_by_health: false,
         jitter: Jitter::default(),
         look_at: Instant::now(),
+        published: names::Published::new(),
     };
     metrics::gauge!(names::BREAKER_OPEN, "service" => driver.settings.service).set(0.0);
     for cause in ["broker", "record"] {
@@ -189,6 +190,7 @@ struct Driver<T> {
     jitter: Jitter,
     /// When it is looked next how late the oldest record is.
     look_at: Instant,
+    published: names::Published,
 }
 
 /// How often the oldest record is looked for, at most: that walks through all that are due.
@@ -223,6 +225,7 @@ impl<T: Send + 'static> Driver<T> {
                     for (id, result) in ack_batch.drain(..) {
                         self.acknowledged(id, result);
                     }
+                    self.published.tell();
                 }
                 Some(stored) = self.storing.join_next(), if !self.storing.is_empty() => match stored {
                     Ok(job) => self.emission.hold(job),
@@ -417,12 +420,8 @@ impl<T: Send + 'static> Driver<T> {
             (Work::Publish(record), _) => {
                 let turn_ms = record.due_ms.max(job.not_before_ms);
                 let lateness_ms = self.clock.now_ms().saturating_sub(turn_ms);
-                let labels = [
-                    ("priority", record.priority.as_str()),
-                    ("path", record.path.as_str()),
-                ];
-                metrics::histogram!(names::LATENESS_MS, &labels).record(lateness_ms as f64);
-                metrics::counter!(names::PUBLISHED, &labels).increment(1);
+                self.published
+                    .count(record.priority, record.path, lateness_ms);
                 EndKind::Published
             }
             (Work::DeadLetter(letter), _) => {

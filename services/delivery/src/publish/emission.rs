@@ -1,6 +1,6 @@
 //! Which record is published next: a pure state machine of what waits, what is ready and what is under way.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +9,7 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::headers::Refusal;
 use delayq_core::priority::{Priority, PriorityPicker};
 use delayq_core::record::Scheduled;
+use rustc_hash::FxHashMap;
 
 use super::dead_letter::DeadLetter;
 
@@ -92,7 +93,8 @@ pub struct Emission<T> {
     /// By time and arrival: due times, and times of another try.
     waiting: BTreeMap<(EpochMs, JobId), Attempt<T>>,
     ready: [VecDeque<Attempt<T>>; 3],
-    under_way: HashMap<JobId, Attempt<T>>,
+    /// By numbers that are given out here: they need no hash that withstands an attacker.
+    under_way: FxHashMap<JobId, Attempt<T>>,
     picker: PriorityPicker,
     next_id: JobId,
     attempts: u32,
@@ -106,7 +108,7 @@ impl<T> Emission<T> {
         Self {
             waiting: BTreeMap::new(),
             ready: Default::default(),
-            under_way: HashMap::new(),
+            under_way: FxHashMap::default(),
             picker: PriorityPicker::new(floor_every),
             next_id: 0,
             attempts: attempts.max(1),

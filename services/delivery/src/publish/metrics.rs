@@ -1,5 +1,9 @@
 //! What is counted here.
 
+use ::metrics::{Counter, Histogram};
+use delayq_core::priority::Priority;
+use delayq_core::record::Path;
+
 /// Histogram, milliseconds: published (broker's acknowledgement) minus due, or minus the turn that a rate limit gave the
 /// record. Labels: priority, path.
 pub const LATENESS_MS: &str = "delayq_lateness_ms";
@@ -16,6 +20,64 @@ pub const BREAKER_OPEN: &str = "delayq_breaker_open";
 /// Gauge, milliseconds: how late the record is right now that is the latest of those held, due and not confirmed; 0 when
 /// none is. Label: service.
 pub const OLDEST_OVERDUE_MS: &str = "delayq_publish_oldest_overdue_ms";
+
+/// How late records were published: counted by the batch, since most of a batch are equally late, and handles are found
+/// once.
+#[derive(Debug)]
+pub(super) struct Published {
+    by_kind: [[(Histogram, Counter); 3]; 3],
+    /// Priority, path, lateness in ms, records: not told yet.
+    untold: Vec<(Priority, Path, i64, u64)>,
+}
+
+/// Distinct kinds and latenesses kept until they are told.
+const UNTOLD_MAX: usize = 16;
+
+impl Published {
+    pub(super) fn new() -> Self {
+        let handles = |priority: Priority, path: Path| {
+            let labels = [("priority", priority.as_str()), ("path", path.as_str())];
+            (
+                ::metrics::histogram!(LATENESS_MS, &labels),
+                ::metrics::counter!(PUBLISHED, &labels),
+            )
+        };
+        Self {
+            by_kind: Priority::ALL.map(|p| Path::ALL.map(|path| handles(p, path))),
+            untold: Vec::with_capacity(UNTOLD_MAX),
+        }
+    }
+
+    pub(super) fn count(&mut self, priority: Priority, path: Path, lateness_ms: i64) {
+        let same = self
+            .untold
+            .iter_mut()
+            .find(|(p, way, late, _)| (*p, *way, *late) == (priority, path, lateness_ms));
+        match same {
+            Some((.., records)) => *records += 1,
+            None => {
+                if self.untold.len() >= UNTOLD_MAX {
+                    self.tell();
+                }
+                self.untold.push((priority, path, lateness_ms, 1));
+            }
+        }
+    }
+
+    /// To be called when a batch of acknowledgements has been worked through.
+    pub(super) fn tell(&mut self) {
+        for (priority, path, lateness_ms, records) in self.untold.drain(..) {
+            let handles = self.by_kind.get(priority.index());
+            if let Some((lateness, published)) = handles.and_then(|one| one.get(path.index())) {
+                lateness.record_many(
+                    lateness_ms as f64,
+                    usize::try_from(records).unwrap_or(usize::MAX),
+                );
+                published.increment(records);
+            }
+        }
+    }
+}
 
 /// Describes the metrics for the exporter.
 pub fn describe() {

@@ -14,6 +14,9 @@ use super::{HEARTBEAT, Router};
 use crate::metrics as names;
 use crate::partitions::Ticket;
 
+/// How long intake waits for room before it pauses the partitions: longer than calls take while all is well, shorter than the
+/// source's own patience with a reader that is behind.
+const PAUSE_AFTER: Duration = Duration::from_millis(250);
 /// Groups sent in one task, at most: one SQS call holds ten messages.
 const GROUPS_PER_CALL: usize = 10;
 
@@ -21,13 +24,18 @@ impl Router {
     /// Closes groups whose time has come, and the oldest ones when memory runs short.
     pub(super) fn pack(&mut self) {
         let now_ms = self.clock.now_ms();
+        self.fit_groups();
         for group in self.short.take_due(now_ms) {
             self.short_ready_push(group);
         }
         self.long_ready.extend(self.long_groups.take_due(now_ms));
-        while self.short.held_bytes() + self.long_groups.held_bytes()
-            > self.settings.memory_bytes / 2
-        {
+        // What waits for company must not keep intake waiting.
+        let room = if self.over_since.is_some() {
+            self.settings.memory_bytes / 4
+        } else {
+            self.settings.memory_bytes / 2
+        };
+        while self.short.held_bytes() + self.long_groups.held_bytes() > room {
             let short = self.short.take_oldest();
             let long = self.long_groups.take_oldest();
             if short.is_none() && long.is_none() {
@@ -38,6 +46,17 @@ impl Router {
                 .for_each(|group| self.short_ready_push(group));
             self.long_ready.extend(long);
         }
+    }
+
+    /// A group closes when it is expected to fill a message, or a batch.
+    fn fit_groups(&mut self) {
+        let most_bytes = self.settings.group_raw_bytes;
+        let short_bytes = self.sender.full_message_bytes().min(most_bytes);
+        let long_bytes = self.long.full_batch_bytes().min(most_bytes);
+        self.short.close_at(short_bytes);
+        self.long_groups.close_at(long_bytes);
+        metrics::gauge!(names::GROUP_BYTES, "path" => "short").set(short_bytes as f64);
+        metrics::gauge!(names::GROUP_BYTES, "path" => "long").set(long_bytes as f64);
     }
 
     pub(super) fn pack_everything(&mut self) {
@@ -83,12 +102,24 @@ impl Router {
         }
     }
 
-    /// Pauses intake above the memory limit, resumes it at half of it.
+    /// Whether the source is listened to: above the memory limit only once it is paused, for what it says of partitions.
+    pub(super) const fn takes_in(&self) -> bool {
+        self.over_since.is_none() || self.paused
+    }
+
+    /// Stops intake above the memory limit. Calls under way soon make room: so it waits first, and pauses the partitions
+    /// only when that has not helped, since a pause drops what the client has fetched. Resumes at half of the limit.
     pub(super) fn relieve(&mut self, source: &dyn RecordSource) {
         metrics::gauge!(names::HELD_BYTES).set(self.held_bytes as f64);
-        if (!self.paused && self.held_bytes > self.settings.memory_bytes)
-            || (self.paused && self.newly_assigned)
-        {
+        if self.held_bytes > self.settings.memory_bytes {
+            self.over_since.get_or_insert_with(Instant::now);
+        } else if !self.paused || self.held_bytes <= self.settings.memory_bytes / 2 {
+            self.over_since = None;
+        }
+        let waited = self
+            .over_since
+            .is_some_and(|at| at.elapsed() >= PAUSE_AFTER);
+        if (!self.paused && waited) || (self.paused && self.newly_assigned) {
             source.pause(&self.partitions.all());
             self.paused = true;
         } else if self.paused && self.held_bytes <= self.settings.memory_bytes / 2 {
@@ -118,10 +149,12 @@ impl Router {
         let packs = packs.into_iter().flatten().map(|at_ms| {
             now + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
         });
+        let pause = self.over_since.filter(|_| !self.paused);
         let revokes = self.revokes.iter().map(|r| r.deadline);
         packs
             .chain(revokes)
             .chain(stop_by)
+            .chain(pause.map(|at| at + PAUSE_AFTER))
             .fold(now + latest, Instant::min)
     }
 }

@@ -119,6 +119,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         partitions: Partitions::default(),
         revokes: Vec::new(),
         held_bytes: 0,
+        over_since: None,
         paused: false,
         newly_assigned: false,
         source_unhealthy: false,
@@ -152,6 +153,8 @@ struct Router {
     tasks: JoinSet<()>,
     revokes: Vec<Revoke>,
     held_bytes: usize,
+    /// Since when more is held than memory allows.
+    over_since: Option<Instant>,
     /// Paused for memory.
     paused: bool,
     /// New partitions start unpaused.
@@ -186,7 +189,7 @@ impl Router {
             self.answer_revokes();
             let wake = self.next_wake(stop_by);
             tokio::select! {
-                event = source.next() => match event {
+                event = source.next(), if self.takes_in() => match event {
                     Some(event) => self.on_source(event),
                     None => break,
                 },
@@ -280,10 +283,10 @@ impl Router {
         let now_ms = self.clock.now_ms();
         let delivered_ms = self.elapsed_ms();
         let mut jobs = Vec::new();
+        let mut counts = names::Taken::default();
         for incoming in records {
             let memory_bytes = incoming.record.memory_bytes() + SCHEDULED_OVERHEAD_BYTES;
-            metrics::counter!(names::ACCEPTED, "topic" => incoming.source.at.topic.to_string())
-                .increment(1);
+            counts.accepted(&incoming.source.at.topic);
             let at = &incoming.source;
             let ticket = match self.partitions.deliver(
                 &at.at,
@@ -294,14 +297,17 @@ impl Router {
             ) {
                 Delivered::New(ticket) => ticket,
                 Delivered::Restored => {
-                    metrics::counter!(names::ROUTED, "path" => "restored").increment(1);
+                    counts.restored += 1;
                     continue;
                 }
                 Delivered::Ignored => continue,
             };
             self.held_bytes += memory_bytes;
             match route(incoming, now_ms, &self.settings.policy) {
-                Decision::Schedule(record) => self.schedule(*record, ticket, now_ms, &mut jobs),
+                Decision::Schedule(record) => {
+                    counts.routed(record.path);
+                    self.schedule(*record, ticket, now_ms, &mut jobs);
+                }
                 Decision::Cancel { incoming, .. } => {
                     let refusal = Refusal::new(
                         "cancel-unavailable",
@@ -314,6 +320,7 @@ impl Router {
                 }
             }
         }
+        counts.tell();
         self.hold(jobs);
     }
 
@@ -324,7 +331,6 @@ impl Router {
         now_ms: i64,
         jobs: &mut Vec<Job<Ticket>>,
     ) {
-        metrics::counter!(names::ROUTED, "path" => record.path.as_str()).increment(1);
         let by_ms = pack_by_ms(
             record.due_ms,
             now_ms,

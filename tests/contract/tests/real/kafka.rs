@@ -144,7 +144,7 @@ fn read_all(bootstrap_servers: &str, topic: &str) -> Vec<Incoming> {
 
 fn incoming(message: &BorrowedMessage<'_>) -> Incoming {
     let header = |header: Written<'_, &[u8]>| Header {
-        name: header.key.to_owned(),
+        name: header.key.into(),
         value: header.value.map(Bytes::copy_from_slice),
     };
     Incoming {
