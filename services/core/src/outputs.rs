@@ -161,6 +161,7 @@ mod tests {
             own_topics: ["d".to_owned(), "dead".to_owned()].into(),
             canary_topic: Some("canary".into()),
             output_template: output.into(),
+            known_outputs: crate::route::KnownOutputs::default(),
             max_delay_ms: 604_800_000,
             direct_ms: 2_000,
             short_ms: 900_000,

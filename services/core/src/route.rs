@@ -1,7 +1,7 @@
 //! Where a record goes: a pure function of the record, the time and the policy.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use globset::GlobSet;
@@ -37,6 +37,8 @@ pub struct Policy {
     pub canary_topic: Option<Arc<str>>,
     /// Output topic: `{target}` and `{priority}` are replaced.
     pub output_template: String,
+    /// Output topics that were found and allowed before.
+    pub known_outputs: KnownOutputs,
     /// Longest time from a record's timestamp to its due time.
     pub max_delay_ms: i64,
     /// Due within this: published by the router itself.
@@ -51,6 +53,52 @@ pub struct Policy {
     pub bucket_ms: i64,
     /// A bucket's lead plus the room that a record must have before it: later than this, it goes to the queues.
     pub long_room_ms: i64,
+}
+
+/// Output topics by target, priority and template: what the policy says of them does not change, and to ask it for each record
+/// would be a tenth of the router's work.
+#[derive(Debug, Default)]
+pub struct KnownOutputs(Mutex<OutputsByTarget>);
+
+type OutputsByTarget = HashMap<Box<str>, Vec<KnownOutput>>;
+
+#[derive(Debug)]
+struct KnownOutput {
+    priority: Priority,
+    template: Box<str>,
+    topic: Arc<str>,
+}
+
+/// Targets remembered; then all are forgotten. Producers choose them, within `topics.allow`.
+const KNOWN_TARGETS: usize = 10_000;
+
+impl Clone for KnownOutputs {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl KnownOutputs {
+    fn get(&self, target: &str, priority: Priority, template: &str) -> Option<Arc<str>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |one: &&KnownOutput| one.priority == priority && *one.template == *template;
+        known
+            .get(target)
+            .and_then(|of_target| of_target.iter().find(same))
+            .map(|one| one.topic.clone())
+    }
+
+    fn remember(&self, target: &str, priority: Priority, template: &str, topic: &Arc<str>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_TARGETS {
+            known.clear();
+        }
+        known.entry(target.into()).or_default().push(KnownOutput {
+            priority,
+            template: template.into(),
+            topic: topic.clone(),
+        });
+    }
 }
 
 /// What happens to a record.
@@ -274,9 +322,13 @@ fn output_topic(
                 ),
             )
         })?;
-    let output = route
+    let template = route
         .and_then(|route| route.output_template.as_ref())
-        .unwrap_or(&policy.output_template)
+        .unwrap_or(&policy.output_template);
+    if let Some(known) = policy.known_outputs.get(target, priority, template) {
+        return Ok(known);
+    }
+    let output = template
         .replace("{target}", target)
         .replace("{priority}", priority.as_str());
     for name in [target, output.as_str()] {
@@ -303,7 +355,11 @@ fn output_topic(
             format!("{target:?} is not an allowed target; allowed (topics.allow): {allowed}"),
         ));
     }
-    Ok(Arc::from(output))
+    let output = Arc::from(output);
+    policy
+        .known_outputs
+        .remember(target, priority, template, &output);
+    Ok(output)
 }
 
 /// Kafka's rule for topic names.
@@ -349,6 +405,7 @@ mod tests {
             own_topics: BTreeSet::from(["orders.delay".to_owned(), "dead".to_owned()]),
             canary_topic: Some("canary".into()),
             output_template: "{target}.{priority}".into(),
+            known_outputs: KnownOutputs::default(),
             max_delay_ms: 7 * 86_400_000,
             direct_ms: 2_000,
             short_ms: 900_000,

@@ -9,7 +9,7 @@ use delayq_core::handover::HandoverTimes;
 use delayq_core::headers::{HeaderNames, UnknownControls};
 use delayq_core::outputs::Outputs;
 use delayq_core::priority::Priority;
-use delayq_core::route::Policy;
+use delayq_core::route::{KnownOutputs, Policy};
 use delayq_core::routes::{HighPriority, Route, RouteMatch};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
@@ -177,6 +177,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
             .enabled
             .then(|| Arc::from(config.canary.topic.as_str())),
         output_template: topics.output.clone(),
+        known_outputs: KnownOutputs::default(),
         max_delay_ms: ms(config.delays.max),
         direct_ms: ms(config.delays.direct),
         short_ms: ms(config.delays.short),

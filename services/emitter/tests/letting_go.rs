@@ -18,7 +18,7 @@ use delayq_core::ports::{
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Outgoing, Path, Record, Scheduled, Source, TopicPartition};
-use delayq_core::route::Policy;
+use delayq_core::route::{KnownOutputs, Policy};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
@@ -178,6 +178,7 @@ fn policy() -> Policy {
         own_topics: BTreeSet::new(),
         canary_topic: None,
         output_template: "{target}".to_owned(),
+        known_outputs: KnownOutputs::default(),
         max_delay_ms: 86_400_000,
         direct_ms: 2_000,
         short_ms: 900_000,

@@ -24,7 +24,7 @@ use delayq_core::ports::{
 };
 use delayq_core::priority::Priority;
 use delayq_core::record::{Header, Incoming, Record, Source, TopicPartition};
-use delayq_core::route::Policy;
+use delayq_core::route::{KnownOutputs, Policy};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
@@ -297,6 +297,7 @@ fn settings(max_wait_ms: i64) -> RouterSettings {
             own_topics: BTreeSet::new(),
             canary_topic: None,
             output_template: "{target}".to_owned(),
+            known_outputs: KnownOutputs::default(),
             max_delay_ms: 86_400_000,
             direct_ms: 2_000,
             short_ms: 900_000,

@@ -11,7 +11,7 @@ use delayq_core::outputs::Outputs;
 use delayq_core::payload::{PayloadRef, from_chunks};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Incoming, Path, Record, Scheduled, Source, TopicPartition};
-use delayq_core::route::{Decision, Policy, is_topic_name, route};
+use delayq_core::route::{Decision, KnownOutputs, Policy, is_topic_name, route};
 use delayq_core::routes::{Route, RouteMatch};
 use globset::{Glob, GlobSetBuilder};
 
@@ -54,6 +54,7 @@ fn policy() -> Policy {
         message_type_header: "message-type".into(),
         own_topics: ["d".to_owned(), "dead".to_owned()].into(),
         output_template: "{target}.{priority}".into(),
+        known_outputs: KnownOutputs::default(),
         max_delay_ms: 604_800_000,
         direct_ms: 2_000,
         short_ms: 900_000,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use delayq_core::handover::HandoverTimes;
 use delayq_core::headers::HeaderNames;
 use delayq_core::outputs::Outputs;
-use delayq_core::route::Policy;
+use delayq_core::route::{KnownOutputs, Policy};
 use delayq_core::routes::{Route, RouteMatch};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
@@ -166,6 +166,7 @@ impl Knobs {
             message_type_header: "message-type".to_owned(),
             own_topics: [DELAY_TOPIC, DEAD_LETTER_TOPIC].map(str::to_owned).into(),
             output_template: "{target}.{priority}".to_owned(),
+            known_outputs: KnownOutputs::default(),
             max_delay_ms: MAX_DELAY_MS,
             direct_ms: times.direct_ms,
             short_ms: times.short_ms,

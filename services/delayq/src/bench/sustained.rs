@@ -12,6 +12,7 @@ use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::priority::Priority;
 use delayq_stack::{Stack, Usage};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::copy::copy;
 use super::load::{Preload, preload};
@@ -19,8 +20,10 @@ use super::reader::{self, Seen};
 use super::report::{median, print, quantiles, rounded};
 use super::stage::{Roles, Stage, Tiers, create_outputs, stack_usage};
 
-/// From the end of filling until the roles read.
-const ROLES_START: Duration = Duration::from_secs(5);
+/// From the start of the roles until they read.
+const ROLES_START: Duration = Duration::from_millis(1_500);
+/// Filling may take so much longer than it did for the copy.
+const FILL_MARGIN: f64 = 1.3;
 /// How long nothing may be published before the rest counts as lost.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Later than the last due time by this: delayq, not the due times, was the limit.
@@ -66,8 +69,8 @@ impl SustainedArgs {
         if args.quick {
             (args.runs, args.delay_min, args.delay_max) = (1, 3, 5);
             args.records = match args.tiers {
-                Tiers::Stack => 600_000,
-                Tiers::Embedded => 1_000_000,
+                Tiers::Stack => 1_000_000,
+                Tiers::Embedded => 2_000_000,
             };
         }
         args
@@ -88,7 +91,7 @@ pub async fn run(args: &SustainedArgs) -> anyhow::Result<bool> {
     }
     let mut runs = Vec::new();
     for _ in 0..args.runs {
-        runs.push(one_run(&stack, &args, middle_of(&copies, |copy| copy.records_per_s)).await?);
+        runs.push(one_run(&stack, &args, &limit, &copies).await?);
         copies.push(limit.copy(&stack).await?);
     }
     let result = result(&args, &copies, &runs)?;
@@ -103,6 +106,8 @@ struct Limit {
     stage: Stage,
     topic: String,
     records: u32,
+    /// Records a second that the load's producers write.
+    fill_per_s: f64,
 }
 
 impl Limit {
@@ -118,8 +123,9 @@ impl Limit {
             rate_per_s: 0,
             delay_ms: 0..=0,
         };
-        preload(&stack.endpoints().kafka, &load).await?;
+        let took = preload(&stack.endpoints().kafka, &load).await?;
         Ok(Self {
+            fill_per_s: f64::from(records) / took.as_secs_f64(),
             topic: load.topic,
             stage,
             records,
@@ -135,7 +141,7 @@ impl Limit {
             self.stage.prefix,
             uuid::Uuid::new_v4().simple()
         );
-        let setting = ("retention.ms", "600000");
+        let setting = ("message.timestamp.type", "LogAppendTime");
         create_outputs(&self.stage.config, std::slice::from_ref(&to), setting).await?;
         let records_per_s = copy(&self.stage.config, &self.topic, &to, self.records).await?;
         let each_us = |now: &Usage, before: &Usage| {
@@ -175,12 +181,19 @@ struct Run {
     usd_per_million: Option<f64>,
 }
 
-async fn one_run(stack: &Stack, args: &SustainedArgs, copy_per_s: f64) -> anyhow::Result<Run> {
+async fn one_run(
+    stack: &Stack,
+    args: &SustainedArgs,
+    limit: &Limit,
+    copies: &[Copied],
+) -> anyhow::Result<Run> {
     let servers = &stack.endpoints().kafka;
     let stage = Stage::create(stack.endpoints(), args.tiers, &args.settings).await?;
-    // Filling is about as fast as copying.
-    let filling = Duration::from_secs_f64(f64::from(args.records) * 1.5 / copy_per_s);
-    let first_ms = SystemClock.now_ms() + i64::try_from((filling + ROLES_START).as_millis())?;
+    let copy_per_s = middle_of(copies, |copy| copy.records_per_s);
+    let fill_s = f64::from(args.records) / limit.fill_per_s * FILL_MARGIN;
+    let start_roles = Instant::now() + Duration::from_secs_f64(fill_s);
+    let first = Duration::from_secs_f64(fill_s) + ROLES_START;
+    let first_ms = SystemClock.now_ms() + i64::try_from(first.as_millis())?;
     let delay_ms = i64::from(args.delay_min) * 1000..=i64::from(args.delay_max) * 1000;
     let load = Preload {
         topic: stage.delay_topic.clone(),
@@ -192,13 +205,15 @@ async fn one_run(stack: &Stack, args: &SustainedArgs, copy_per_s: f64) -> anyhow
         delay_ms,
     };
     preload(servers, &load).await?;
+    tokio::time::sleep_until(start_roles).await;
     let roles = stage.start_roles().await?;
     let started_ms = SystemClock.now_ms();
     let before = Taken::now(&roles, stack).await?;
     reader::until_holding(servers, &stage.outputs, args.records, PATIENCE, |_| ()).await?;
     let after = Taken::now(&roles, stack).await?;
     let scraped = roles.metrics().await?;
-    roles.stop().await?;
+    // What is left to do is to commit: nobody goes on from there.
+    drop(roles);
     let seen = reader::read(
         servers,
         &stage.outputs,

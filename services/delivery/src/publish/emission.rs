@@ -90,8 +90,8 @@ pub enum Failure {
 /// Waiting, ready and under way.
 #[derive(Debug)]
 pub struct Emission<T> {
-    /// By time and arrival: due times, and times of another try.
-    waiting: BTreeMap<(EpochMs, JobId), Attempt<T>>,
+    /// By millisecond, in order of arrival: due times, and times of another try.
+    waiting: BTreeMap<EpochMs, Vec<Attempt<T>>>,
     ready: [VecDeque<Attempt<T>>; 3],
     /// By numbers that are given out here: they need no hash that withstands an attacker.
     under_way: FxHashMap<JobId, Attempt<T>>,
@@ -123,10 +123,11 @@ impl<T> Emission<T> {
 
     /// The next job to be published at `now_ms`, never before its due time. It is under way from then on.
     pub fn pop(&mut self, now_ms: EpochMs) -> Option<(JobId, &Attempt<T>)> {
-        while let Some(entry) = self.waiting.first_entry().filter(|e| e.key().0 <= now_ms) {
-            let attempt = entry.remove();
-            if let Some(queue) = self.ready.get_mut(attempt.job.priority().index()) {
-                queue.push_back(attempt);
+        while let Some(entry) = self.waiting.first_entry().filter(|e| *e.key() <= now_ms) {
+            for attempt in entry.remove() {
+                if let Some(queue) = self.ready.get_mut(attempt.job.priority().index()) {
+                    queue.push_back(attempt);
+                }
             }
         }
         let ready = &self.ready;
@@ -216,17 +217,13 @@ impl<T> Emission<T> {
 
     /// Gives back everything that is due after `after_ms` and not under way.
     pub fn recall(&mut self, after_ms: EpochMs) -> Vec<Job<T>> {
-        let later: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|(_, a)| a.job.due_ms() > after_ms)
-            .map(|(key, _)| *key)
-            .collect();
+        let mut later = Vec::new();
+        for attempts in self.waiting.values_mut() {
+            let due_later = |a: &mut Attempt<T>| a.job.due_ms() > after_ms;
+            later.extend(attempts.extract_if(.., due_later).map(|a| a.job));
+        }
+        self.waiting.retain(|_, attempts| !attempts.is_empty());
         later
-            .into_iter()
-            .filter_map(|key| self.waiting.remove(&key))
-            .map(|a| a.job)
-            .collect()
     }
 
     /// When [`Emission::pop`] may have something new; `None` when nothing waits.
@@ -235,7 +232,7 @@ impl<T> Emission<T> {
         if self.has_ready() {
             return Some(EpochMs::MIN);
         }
-        self.waiting.first_key_value().map(|((at_ms, _), _)| *at_ms)
+        self.waiting.first_key_value().map(|(at_ms, _)| *at_ms)
     }
 
     /// When the oldest record was due that is due at `now_ms` and has not ended; what waits for another try, up to
@@ -243,10 +240,10 @@ impl<T> Emission<T> {
     #[must_use]
     pub fn oldest_due_ms(&self, now_ms: EpochMs, retry_max_ms: i64) -> Option<EpochMs> {
         let until_ms = now_ms.saturating_add(retry_max_ms);
-        let waiting = self.waiting.range(..=(until_ms, JobId::MAX));
+        let waiting = self.waiting.range(..=until_ms);
         let ready = self.ready.iter().flatten();
         waiting
-            .map(|(_, attempt)| attempt)
+            .flat_map(|(_, attempts)| attempts)
             .chain(ready)
             .chain(self.under_way.values())
             .filter(|attempt| matches!(attempt.job.work, Work::Publish(_)))
@@ -270,14 +267,13 @@ impl<T> Emission<T> {
     /// Jobs held in all.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.waiting.len()
+        self.waiting.values().map(Vec::len).sum::<usize>()
             + self.ready.iter().map(VecDeque::len).sum::<usize>()
             + self.under_way.len()
     }
 
     fn wait_until(&mut self, at_ms: EpochMs, attempt: Attempt<T>) {
-        let id = self.take_id();
-        self.waiting.insert((at_ms, id), attempt);
+        self.waiting.entry(at_ms).or_default().push(attempt);
     }
 
     fn take_id(&mut self) -> JobId {

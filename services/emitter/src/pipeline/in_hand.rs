@@ -3,16 +3,17 @@
 //! A queue that delivers at least once may deliver a message again while its records still wait in the timer here. The copies
 //! wait for the first: they end with it, or the next of them takes its place if it is given up or put back.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use delayq_core::record::Source;
+use rustc_hash::FxHashMap;
 
 use super::take_on::Undone;
 
 /// Sources in hand. As large as what is held, which the memory budget bounds.
 #[derive(Default)]
 pub(super) struct InHand {
-    copies: HashMap<Source, Vec<Undone>>,
+    copies: FxHashMap<Source, Vec<Undone>>,
 }
 
 impl InHand {
@@ -21,13 +22,13 @@ impl InHand {
         let Some(source) = &one.ticket.source else {
             return Some(one);
         };
-        match self.copies.get_mut(source) {
-            Some(copies) => {
-                copies.push(one);
+        match self.copies.entry(source.clone()) {
+            Entry::Occupied(mut copies) => {
+                copies.get_mut().push(one);
                 None
             }
-            None => {
-                self.copies.insert(source.clone(), Vec::new());
+            Entry::Vacant(place) => {
+                place.insert(Vec::new());
                 Some(one)
             }
         }
