@@ -297,6 +297,14 @@ async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
             telemetry::init_logs(&quiet("warn"))?;
             bench::sustained::run(&args).await?
         }
+        Scenario::Burst(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::burst::run(&args).await?
+        }
+        Scenario::Long(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::long::run(&args).await?
+        }
         Scenario::Lateness(args) => {
             telemetry::init_logs(&quiet("warn"))?;
             bench::lateness::run(&args).await?

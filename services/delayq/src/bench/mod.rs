@@ -5,14 +5,17 @@
     reason = "loads and readers have threads of their own and measure real time"
 )]
 
-mod copy;
+pub mod burst;
 pub mod lateness;
+mod limit;
 mod load;
+pub mod long;
 pub mod poison;
 mod reader;
 mod report;
 mod stage;
 pub mod sustained;
+mod taken;
 
 pub use stage::Tiers;
 
@@ -22,6 +25,12 @@ pub enum Scenario {
     /// How many records a second go the whole way, beside a plain copy of the same records. Exit code 1 when one is lost
     /// or early.
     Sustained(sustained::SustainedArgs),
+    /// All due at once: intake, memory while they wait, and how fast they are published; with --restart by roles that were
+    /// killed meanwhile. Exit code 1 when one is lost or early.
+    Burst(burst::BurstArgs),
+    /// Due in days: how fast they are written to DynamoDB and a bucket of them is handed over, and what it costs. Exit code
+    /// 1 when one is lost or early.
+    Long(long::LongArgs),
     /// How late records are published at a steady rate. Exit code 1 when one is lost or early.
     Lateness(lateness::LatenessArgs),
     /// Whether one record that cannot be published delays the others: lateness without it and with it. Exit code 1 when

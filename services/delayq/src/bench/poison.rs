@@ -95,7 +95,7 @@ async fn round(
     poison: Option<PoisonKind>,
 ) -> anyhow::Result<(Value, bool)> {
     let stage = Stage::create(endpoints, Tiers::Stack, &[]).await?;
-    let roles = stage.start_roles().await?;
+    let roles = stage.start_roles(1).await?;
     let poison_target = format!("{}-poison", stage.target);
     if poison == Some(PoisonKind::TooLarge) {
         let topic = format!("{poison_target}.standard");

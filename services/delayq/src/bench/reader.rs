@@ -166,7 +166,6 @@ pub(super) async fn until_holding(
     topics: &[String],
     records: u32,
     patience: Duration,
-    mut each: impl FnMut(i64) + Send + 'static,
 ) -> anyhow::Result<bool> {
     const LOOK_AGAIN: Duration = Duration::from_millis(200);
     let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
@@ -186,7 +185,6 @@ pub(super) async fn until_holding(
                     .with_context(|| format!("topic {topic}"))?;
                 now += high - low;
             }
-            each(now);
             if now >= i64::from(records) {
                 return Ok(true);
             }

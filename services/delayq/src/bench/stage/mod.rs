@@ -125,9 +125,9 @@ impl Stage {
         })
     }
 
-    /// Starts the roles; returns when all are ready.
-    pub(super) async fn start_roles(&self) -> anyhow::Result<Roles> {
-        Roles::start(self.tiers, &self.set).await
+    /// Starts so many processes of each role; returns when all are ready.
+    pub(super) async fn start_roles(&self, replicas: u32) -> anyhow::Result<Roles> {
+        Roles::start(self.tiers, &self.set, replicas).await
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// One process a role; over tiers in memory one with all.
-    pub(super) async fn start(tiers: Tiers, set: &[String]) -> anyhow::Result<Self> {
+    /// So many processes a role; over tiers in memory one with all.
+    pub(super) async fn start(tiers: Tiers, set: &[String], replicas: u32) -> anyhow::Result<Self> {
         let one = |words: &[&str], name: &str| {
             (words.iter().map(OsString::from).collect(), name.to_owned())
         };
@@ -49,8 +49,18 @@ impl Roles {
             running: Vec::new(),
             logs,
         };
+        let replicas = match tiers {
+            Tiers::Stack => replicas,
+            Tiers::Embedded => 1,
+        };
         for (words, name) in commands {
-            roles.spawn(words, name, set).await?;
+            for replica in 1..=replicas {
+                let name = match replicas {
+                    1 => name.clone(),
+                    _ => format!("{name}-{replica}"),
+                };
+                roles.spawn(words.clone(), name, set).await?;
+            }
         }
         roles.until_ready().await?;
         Ok(roles)

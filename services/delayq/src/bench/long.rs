@@ -1,0 +1,185 @@
+//! `delayq bench long`: records due in days go to DynamoDB. How fast they are written, how well batches are filled, and what is
+//! billed for it; then how fast a bucket of them is handed over to the queues.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use delayq_core::clock::{Clock, SystemClock};
+use delayq_stack::Stack;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::limit::Limit;
+use super::load::{Preload, preload};
+use super::reader;
+use super::report::{print, published, rounded, together};
+use super::stage::{Roles, Stage, Tiers};
+use super::taken::{Taken, usd_per_million};
+use crate::settings::COMPRESSED;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// From now: later than the queues reach.
+const FIRST_DUE: Duration = Duration::from_secs(30 * 60);
+/// With the times of the demo a bucket lasts 2 s and is handed over 10 s ahead.
+const COMPRESSED_BUCKET_MS: i64 = 2_000;
+const COMPRESSED_AHEAD: Duration = Duration::from_secs(16);
+
+/// Arguments.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LongArgs {
+    /// Records that are written.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub records: u32,
+    /// Records of the one bucket that is handed over.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    pub bucket_records: u32,
+    /// Days over which the due times are spread.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=7))]
+    pub days: u32,
+    /// Size of a record's value, in bytes.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(50..=300_000))]
+    pub record_bytes: u32,
+    /// Under a minute: 300,000 records, and a bucket of 200,000.
+    #[arg(long)]
+    pub quick: bool,
+    /// Another setting of the roles. May be repeated.
+    #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
+    pub settings: Vec<String>,
+    /// Print one JSON object on one line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs; `Ok(false)` when a record was lost or early.
+///
+/// # Errors
+/// A stack that does not start, or settings that do not fit it.
+pub async fn run(args: &LongArgs) -> anyhow::Result<bool> {
+    let mut args = args.clone();
+    if args.quick {
+        (args.records, args.bucket_records) = (300_000, 200_000);
+    }
+    let stack = Tiers::Stack.stack().await?;
+    let record_bytes = usize::try_from(args.record_bytes)?;
+    let settings = &args.settings;
+    let limit = Limit::measure(&stack, Tiers::Stack, settings, args.records, record_bytes).await?;
+    let written = written(&stack, &args).await?;
+    let (handed_over, kept) = handed_over(&stack, &args).await?;
+    let summary = json!({
+        "scenario": "long", "tiers": "stack", "records": args.records, "days": args.days,
+        "record_bytes": args.record_bytes, "bucket_records": args.bucket_records,
+    });
+    let result = together([handed_over, limit.figures(), written, summary]);
+    let rate = result
+        .get("records_per_s")
+        .and_then(Value::as_f64)
+        .unwrap_or(f64::NAN);
+    let ratio = json!({"ratio_to_copy": rounded(rate / limit.records_per_s())});
+    print(&together([result, ratio]), args.json)?;
+    Ok(kept)
+}
+
+/// The write side, with the times of production.
+async fn written(stack: &Stack, args: &LongArgs) -> anyhow::Result<Value> {
+    let stage = Stage::create(stack.endpoints(), Tiers::Stack, &args.settings).await?;
+    let spread_ms = i64::from(args.days) * 24 * 3600 * 1000 - 2 * ms(FIRST_DUE)?;
+    let load = Preload {
+        topic: stage.delay_topic.clone(),
+        target: stage.target.clone(),
+        records: args.records,
+        record_bytes: usize::try_from(args.record_bytes)?,
+        first_ms: SystemClock.now_ms() + ms(FIRST_DUE)?,
+        rate_per_s: 0,
+        delay_ms: 0..=spread_ms,
+    };
+    preload(&stack.endpoints().kafka, &load).await?;
+    let roles = stage.start_roles(1).await?;
+    let before = Taken::now(&roles, stack).await?;
+    let records = f64::from(args.records);
+    let name = "delayq_router_routed_total";
+    let took_s = until(&roles, name, records, Some("delayq_router_held_bytes")).await?;
+    let after = Taken::now(&roles, stack).await?;
+    let metrics = roles.metrics().await?;
+    let batches = metrics.sum("delayq_router_batches_stored_total", &[]);
+    let write_units = metrics.sum(
+        "delayq_aws_billed_units_total",
+        &["unit=\"dynamodb-write-unit\""],
+    );
+    let usd = usd_per_million(&roles, args.records).await?;
+    roles.stop().await?;
+    Ok(json!({
+        "records_per_s": (records / took_s).round(), "records_per_batch": rounded(records / batches),
+        "write_units_per_record": rounded(write_units / records), "usd_per_million_written": usd,
+        "cpu_us_per_record": after.cpu_us_since(&before, args.records), "memory_mib": after.memory_mib(),
+    }))
+}
+
+/// One bucket, with the demo's times: production's would take a quarter of an hour. What is handed over is the same.
+async fn handed_over(stack: &Stack, args: &LongArgs) -> anyhow::Result<(Value, bool)> {
+    let servers = &stack.endpoints().kafka;
+    let mut settings: Vec<String> = COMPRESSED.map(str::to_owned).into();
+    settings.extend(args.settings.iter().cloned());
+    // It must be written before its bucket closes, which takes longer than a demo's delays.
+    let writing = Duration::from_secs_f64(f64::from(args.bucket_records) / 8_000.0);
+    let stage = Stage::create(stack.endpoints(), Tiers::Stack, &settings).await?;
+    let due_ms = SystemClock.now_ms() + ms(COMPRESSED_AHEAD + writing)?;
+    let bucket_ms = (due_ms / COMPRESSED_BUCKET_MS + 1) * COMPRESSED_BUCKET_MS;
+    let load = Preload {
+        topic: stage.delay_topic.clone(),
+        target: stage.target.clone(),
+        records: args.bucket_records,
+        record_bytes: usize::try_from(args.record_bytes)?,
+        first_ms: bucket_ms,
+        rate_per_s: 0,
+        delay_ms: 0..=COMPRESSED_BUCKET_MS - 1,
+    };
+    preload(servers, &load).await?;
+    let roles = stage.start_roles(1).await?;
+    let before = Taken::now(&roles, stack).await?;
+    let records = f64::from(args.bucket_records);
+    until(&roles, "delayq_router_routed_total", records, None).await?;
+    // From the first record that is handed over to the last.
+    let long = roles.metrics().await?;
+    let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
+    let name = "delayq_scheduler_records_total";
+    until(&roles, name, 1.0, None).await?;
+    let took_s = until(&roles, name, long, None).await?;
+    reader::until_holding(servers, &stage.outputs, args.bucket_records, PATIENCE).await?;
+    let after = Taken::now(&roles, stack).await?;
+    let usd = usd_per_million(&roles, args.bucket_records).await?;
+    drop(roles);
+    let again = Duration::from_secs(5);
+    let seen = reader::read(servers, &stage.outputs, args.bucket_records, again).await?;
+    let kept = seen.lost() == 0 && seen.early == 0;
+    let figures = json!({
+        "bucket_long_path_share": rounded(long / records),
+        "handover_records_per_s": (long / took_s.max(LOOK_AGAIN.as_secs_f64())).round(),
+        "bucket_cpu_us_per_record": after.cpu_us_since(&before, args.bucket_records),
+        "bucket_usd_per_million": usd,
+    });
+    Ok((together([published(&seen, &stage.outputs)?, figures]), kept))
+}
+
+/// Seconds until a counter has reached `goal`, and a gauge is 0.
+async fn until(roles: &Roles, counter: &str, goal: f64, zero: Option<&str>) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let (mut reached, mut grew) = (0.0, Instant::now());
+    loop {
+        let metrics = roles.metrics().await?;
+        let now = metrics.sum(counter, &[]);
+        if now >= goal && zero.is_none_or(|gauge| metrics.sum(gauge, &[]) == 0.0) {
+            return Ok(started.elapsed().as_secs_f64());
+        }
+        if now > reached {
+            (reached, grew) = (now, Instant::now());
+        } else if grew.elapsed() >= PATIENCE {
+            bail!("{counter} has been {now} of {goal} for a minute");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn ms(duration: Duration) -> anyhow::Result<i64> {
+    Ok(i64::try_from(duration.as_millis())?)
+}

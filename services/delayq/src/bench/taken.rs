@@ -1,0 +1,70 @@
+//! What roles and brokers have taken of the machine and of AWS.
+
+use std::collections::BTreeMap;
+
+use delayq_stack::{Stack, Usage};
+
+use super::report::rounded;
+use super::stage::{Roles, stack_usage};
+
+/// Since the start of each process.
+pub(super) struct Taken {
+    roles: BTreeMap<String, Usage>,
+    stack: BTreeMap<&'static str, Usage>,
+}
+
+impl Taken {
+    pub(super) async fn now(roles: &Roles, stack: &Stack) -> anyhow::Result<Self> {
+        Ok(Self {
+            roles: roles.usage()?,
+            stack: stack_usage(stack).await?,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&str, &Usage)> {
+        let roles = self
+            .roles
+            .iter()
+            .map(|(name, usage)| (name.as_str(), usage));
+        roles.chain(self.stack.iter().map(|(name, usage)| (*name, usage)))
+    }
+
+    /// Processor time a record, µs, by process.
+    pub(super) fn cpu_us_since(&self, before: &Self, records: u32) -> BTreeMap<String, f64> {
+        let earlier: BTreeMap<&str, &Usage> = before.all().collect();
+        self.all()
+            .filter_map(|(name, now)| {
+                let took = now.cpu.saturating_sub(earlier.get(name)?.cpu);
+                let each = took.as_secs_f64() * 1e6 / f64::from(records);
+                Some((name.to_owned(), rounded(each)))
+            })
+            .collect()
+    }
+
+    /// The same of all roles together.
+    pub(super) fn roles_cpu_us_since(&self, before: &Self, records: u32) -> f64 {
+        let by_process = self.cpu_us_since(before, records);
+        let of_roles = by_process
+            .iter()
+            .filter(|(name, _)| self.roles.contains_key(*name));
+        rounded(of_roles.map(|(_, each)| each).sum())
+    }
+
+    /// The most resident memory, MiB, by process.
+    pub(super) fn memory_mib(&self) -> BTreeMap<String, f64> {
+        self.all()
+            .map(|(name, usage)| (name.to_owned(), usage.resident_most_mib.round()))
+            .collect()
+    }
+}
+
+/// US dollars for a million records at list prices, by the roles' own meters; `None` over tiers that nobody bills.
+pub(super) async fn usd_per_million(roles: &Roles, records: u32) -> anyhow::Result<Option<f64>> {
+    let nanodollars = roles
+        .metrics()
+        .await?
+        .sum("delayq_aws_cost_nanodollars_total", &[]);
+    // A billionth a record is a thousandth for a million.
+    let usd = nanodollars / 1000.0 / f64::from(records);
+    Ok((nanodollars > 0.0).then(|| (usd * 10_000.0).round() / 10_000.0))
+}
