@@ -10,6 +10,17 @@ use delayq::cli::{Cli, run_to_end};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What was freed goes back to the system within a second, and threads share two arenas
+/// (a task has one or two processors): a role's memory is what it holds, not what it once held.
+/// <https://jemalloc.net/jemalloc.3.html#tuning>
+#[allow(
+    unsafe_code,
+    reason = "jemalloc looks for its settings under this name"
+)]
+// SAFETY: the only symbol of this name; a pointer to a constant that ends with a NUL, as jemalloc declares it.
+#[unsafe(export_name = "malloc_conf")]
+static MALLOC_CONF: &[u8; 46] = b"dirty_decay_ms:500,muzzy_decay_ms:0,narenas:2\0";
+
 fn main() -> ExitCode {
     run_to_end(Cli::parse())
 }

@@ -67,6 +67,13 @@ impl Budget {
         }
     }
 
+    /// Waits until one piece of `each` bytes may be taken, and takes as many as may, up to `most`; how many.
+    pub async fn take_some(&self, priority: Priority, each: usize, most: usize) -> usize {
+        self.take(priority, each).await;
+        let more = (1..most).take_while(|_| self.try_take(priority, each));
+        1 + more.count()
+    }
+
     fn try_take(&self, priority: Priority, bytes: usize) -> bool {
         let Ok(mut state) = self.state.lock() else {
             return true;
@@ -132,6 +139,20 @@ mod tests {
         budget.settle(Priority::High, 100, 40);
         waiter.await.unwrap();
         assert_eq!(budget.used(Priority::High), 90);
+    }
+
+    #[tokio::test]
+    async fn as_many_are_taken_as_there_is_room_for() {
+        let budget = Budget::new(100, 0);
+        assert_eq!(budget.take_some(Priority::High, 20, 3).await, 3);
+        assert_eq!(budget.take_some(Priority::Low, 15, 10).await, 2);
+        assert_eq!(budget.used(Priority::Low), 30);
+        budget.free(Priority::Low, 30);
+        assert_eq!(
+            budget.take_some(Priority::Low, 1000, 10).await,
+            1,
+            "one larger than the budget must get through"
+        );
     }
 
     proptest! {

@@ -34,8 +34,8 @@ pub struct Intake {
     pub queue: Arc<dyn DelayQueue>,
     /// Memory.
     pub budget: Arc<Budget>,
-    /// What a receive of this lane is expected to take: moved towards what the last ones took.
-    pub expected_bytes: Arc<AtomicUsize>,
+    /// What a message of this lane is expected to take: moved towards what the last ones took.
+    pub message_bytes: Arc<AtomicUsize>,
     /// Health.
     pub health: Arc<dyn HealthReport>,
     /// Why publishing is held back.
@@ -63,7 +63,7 @@ impl Intake {
         };
         let mut wait = FIRST_WAIT.min(self.wait);
         while !stop.is_cancelled() {
-            let expected = self.expected_bytes.load(Ordering::Relaxed);
+            let each = self.message_bytes.load(Ordering::Relaxed);
             tokio::select! {
                 // Kafka being away is not the message's fault: its receive count is not burnt.
                 ready = self.held_back.wait_for(Option::is_none) => {
@@ -73,14 +73,16 @@ impl Intake {
                 }
                 () = stop.cancelled() => return,
             }
-            tokio::select! {
-                () = self.budget.take(priority, expected) => {}
+            // As many messages as there is room for: a large one opens to megabytes.
+            let messages = tokio::select! {
+                messages = self.budget.take_some(priority, each, RECEIVE_MAX) => messages,
                 () = stop.cancelled() => return,
-            }
+            };
+            let expected = each * messages;
             let asked = Instant::now();
             match self
                 .queue
-                .receive(self.lane, RECEIVE_MAX, wait, self.visibility)
+                .receive(self.lane, messages, wait, self.visibility)
                 .await
             {
                 Ok(receipts) => {

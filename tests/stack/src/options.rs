@@ -84,10 +84,21 @@ impl Default for StackOptions {
 }
 
 impl StackOptions {
-    /// Peak speed over a quick start, and room for millions of messages in ElasticMQ's heap.
+    /// For loads that fill the machine: the optimising compiler, and room for millions of messages in ElasticMQ's heap.
     #[must_use]
-    pub fn for_benchmarks() -> Self {
-        let flags = |heap: &str| vec!["-XX:TieredStopAtLevel=4".to_owned(), format!("-Xmx{heap}")];
+    pub fn for_throughput() -> Self {
+        Self::for_benchmarks("-XX:TieredStopAtLevel=4")
+    }
+
+    /// For loads that leave room: over runs of a minute the optimising compiler would take a core for itself, and what it
+    /// gains would come too late.
+    #[must_use]
+    pub fn for_latency() -> Self {
+        Self::for_benchmarks("-XX:TieredStopAtLevel=1")
+    }
+
+    fn for_benchmarks(compiler: &str) -> Self {
+        let flags = |heap: &str| vec![compiler.to_owned(), format!("-Xmx{heap}")];
         Self {
             jvm_flags: [
                 (Component::Kafka, flags("1g")),

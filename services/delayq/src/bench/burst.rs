@@ -98,13 +98,14 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
     let intake_s = until_taken_in(&roles, records).await?;
     let in_time = Instant::now() < due;
     let waiting = Taken::now(&roles, &stack).await?;
+    let memory_waiting = waiting.memory_mib();
     let mut restarted = None;
     if args.restart {
         drop(roles);
         tokio::time::sleep_until(due - RESTART_BEFORE).await;
         restarted = Some(SystemClock.now_ms());
+        before = waiting.of_stack_alone();
         roles = stage.start_roles(1).await?;
-        before = Taken::now(&roles, &stack).await?;
     }
     reader::until_holding(servers, &stage.outputs, args.records, PATIENCE + room).await?;
     let after = Taken::now(&roles, &stack).await?;
@@ -120,7 +121,7 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
         "intake_records_per_s": (records / intake_s).round(), "all_taken_in_before_due": in_time,
         "records_per_s": drain_per_s.round(), "drain_s": rounded(drain_s),
         "ratio_to_copy": rounded(drain_per_s / limit.records_per_s()),
-        "memory_mib_waiting": waiting.memory_mib(), "memory_mib": after.memory_mib(),
+        "memory_mib_waiting": memory_waiting, "memory_mib": after.memory_mib(),
         "cpu_us_per_record": after.cpu_us_since(&before, args.records), "usd_per_million": usd,
         "restarted_full_speed_after_ms": restarted.map(|at_ms| full_speed_ms(&seen) - at_ms),
     });

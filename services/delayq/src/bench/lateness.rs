@@ -61,7 +61,7 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     if args.delay_min > args.delay_max {
         bail!("--delay-min must not be above --delay-max");
     }
-    let stack = args.tiers.stack().await?;
+    let stack = args.tiers.calm_stack().await?;
     let endpoints = stack.endpoints();
     let stage = Stage::create(endpoints, args.tiers, &args.settings).await?;
     let roles = stage.start_roles(1).await?;

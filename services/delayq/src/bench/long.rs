@@ -18,7 +18,8 @@ use super::taken::{Taken, usd_per_million};
 use crate::settings::COMPRESSED;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than a record waits for company.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// From now: later than the queues reach.
 const FIRST_DUE: Duration = Duration::from_secs(30 * 60);
 /// With the times of the demo a bucket lasts 2 s and is handed over 10 s ahead.
@@ -59,6 +60,8 @@ pub async fn run(args: &LongArgs) -> anyhow::Result<bool> {
     let mut args = args.clone();
     if args.quick {
         (args.records, args.bucket_records) = (300_000, 200_000);
+        // Before the settings that are asked for, which win.
+        args.settings.insert(0, "packing.max_wait=5s".to_owned());
     }
     let stack = Tiers::Stack.stack().await?;
     let record_bytes = usize::try_from(args.record_bytes)?;
@@ -174,7 +177,10 @@ async fn until(roles: &Roles, counter: &str, goal: f64, zero: Option<&str>) -> a
         if now > reached {
             (reached, grew) = (now, Instant::now());
         } else if grew.elapsed() >= PATIENCE {
-            bail!("{counter} has been {now} of {goal} for a minute");
+            bail!(
+                "{counter} has been {now} of {goal} for {} s",
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -69,7 +69,7 @@ pub async fn run(args: &PoisonArgs) -> anyhow::Result<bool> {
     if args.rate == 0 || args.records == 0 {
         bail!("--rate and --records must be above 0");
     }
-    let stack = Tiers::Stack.stack().await?;
+    let stack = Tiers::Stack.calm_stack().await?;
     let endpoints = stack.endpoints();
     let (without, good) = round(args, endpoints, None).await?;
     let (with, also_good) = round(args, endpoints, Some(args.poison)).await?;

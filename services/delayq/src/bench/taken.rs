@@ -1,6 +1,7 @@
 //! What roles and brokers have taken of the machine and of AWS.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use delayq_stack::{Stack, Usage};
 
@@ -21,6 +22,14 @@ impl Taken {
         })
     }
 
+    /// Without the roles: for a count over those that are started next.
+    pub(super) fn of_stack_alone(self) -> Self {
+        Self {
+            roles: BTreeMap::new(),
+            ..self
+        }
+    }
+
     fn all(&self) -> impl Iterator<Item = (&str, &Usage)> {
         let roles = self
             .roles
@@ -33,10 +42,12 @@ impl Taken {
     pub(super) fn cpu_us_since(&self, before: &Self, records: u32) -> BTreeMap<String, f64> {
         let earlier: BTreeMap<&str, &Usage> = before.all().collect();
         self.all()
-            .filter_map(|(name, now)| {
-                let took = now.cpu.saturating_sub(earlier.get(name)?.cpu);
+            .map(|(name, now)| {
+                // A process that began since has taken nothing before.
+                let before = earlier.get(name).map_or(Duration::ZERO, |usage| usage.cpu);
+                let took = now.cpu.saturating_sub(before);
                 let each = took.as_secs_f64() * 1e6 / f64::from(records);
-                Some((name.to_owned(), rounded(each)))
+                (name.to_owned(), rounded(each))
             })
             .collect()
     }

@@ -48,7 +48,7 @@ pub struct EmitterPorts {
 
 /// Longest wait of a finished message for others to be deleted in the same call.
 const DELETE_EVERY: Duration = Duration::from_millis(100);
-/// First estimate of what ten messages take in memory.
+/// First estimate of what a message takes in memory: packed to take 1 MiB by default.
 const FIRST_EXPECTED_BYTES: usize = 1 << 20;
 /// A loop silent for longer is stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -94,7 +94,7 @@ pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: Cancellat
                 lane,
                 queue: ports.queue.clone(),
                 budget: budget.clone(),
-                expected_bytes: lane_expected.clone(),
+                message_bytes: lane_expected.clone(),
                 health: ports.health.clone(),
                 held_back: publisher.watch_held_back(),
                 wait: settings.wait,

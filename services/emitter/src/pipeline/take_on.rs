@@ -21,6 +21,10 @@ use crate::intake::Received;
 use crate::limits::{Asking, Turn};
 use crate::metrics as names;
 
+/// What a record in hand takes beside itself: its ticket, its places in the timer and among the sources in hand, each with
+/// room to grow.
+const IN_HAND_OVERHEAD_BYTES: usize = 384;
+
 /// A record that something must still be done about.
 pub(super) struct Undone {
     pub(super) record: Scheduled,
@@ -56,6 +60,7 @@ impl Emitter {
             ("priority", priority_of(lane).as_str()),
         ];
         metrics::counter!(names::RECEIVED, &labels).increment(received.receipts.len() as u64);
+        let messages = received.receipts.len().max(1);
         for receipt in received.receipts {
             metrics::histogram!(names::RECEIVE_COUNT).record(f64::from(receipt.receive_count));
             real_bytes += match batch::from_text(&receipt.body) {
@@ -79,7 +84,9 @@ impl Emitter {
             .settle(priority_of(lane), received.budgeted_bytes, real_bytes);
         if let Some(expected) = self.expected.get(&lane) {
             let before = expected.load(Ordering::Relaxed);
-            expected.store((before * 3 + real_bytes) / 4, Ordering::Relaxed);
+            let each = real_bytes / messages;
+            // Up at once, down slowly: too little room is what costs memory.
+            expected.store(each.max((before * 3 + each) / 4), Ordering::Relaxed);
         }
     }
 
@@ -103,7 +110,8 @@ impl Emitter {
             self.to_delete.entry(lane).or_default().push(receipt.handle);
             return 0;
         }
-        let memory_bytes = records.iter().map(Scheduled::memory_bytes).sum();
+        let each = |one: &Scheduled| one.memory_bytes() + IN_HAND_OVERHEAD_BYTES;
+        let memory_bytes = records.iter().map(each).sum();
         let last_due_ms = records.iter().map(|one| one.due_ms).max();
         // What is due later goes back at once.
         let held_ms = last_due_ms.map_or(0, |due_ms| {

@@ -12,7 +12,7 @@ use super::values::ByteSize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmitterConfig {
-    /// Most bytes of batches held at once; above it nothing is received. Default 128 MiB.
+    /// Most bytes of batches held at once; above it nothing is received. Default 96 MiB.
     pub memory: ByteSize,
     /// Share of `memory` kept for each of the three priorities, in percent (1 to 33). Default 20.
     pub reserve_percent: u32,
@@ -50,7 +50,7 @@ pub struct EmitterConfig {
 impl Default for EmitterConfig {
     fn default() -> Self {
         Self {
-            memory: ByteSize::mib(128),
+            memory: ByteSize::mib(96),
             reserve_percent: 20,
             floor_percent: 10,
             early: Duration::from_millis(1500),

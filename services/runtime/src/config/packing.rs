@@ -21,7 +21,7 @@ pub struct PackingConfig {
     pub store_batch_bytes: ByteSize,
     /// Most records in a batch. Default 5,000.
     pub batch_records: u32,
-    /// Most bytes in a batch before compression: what whoever opens it must hold. Default 4 MiB.
+    /// Most bytes in a batch before compression: what whoever opens it must hold, ten at a time. Default 1 MiB.
     pub batch_raw_bytes: ByteSize,
     /// zstd's level, 1 (fast) to 19 (small). Default 1.
     pub zstd_level: i32,
@@ -34,7 +34,7 @@ impl Default for PackingConfig {
             message_bytes: ByteSize::kib(256),
             store_batch_bytes: ByteSize::bytes(350_000),
             batch_records: 5000,
-            batch_raw_bytes: ByteSize::mib(4),
+            batch_raw_bytes: ByteSize::mib(1),
             zstd_level: 1,
         }
     }

@@ -37,9 +37,17 @@ impl Tiers {
         }
     }
 
-    /// Starts what they need.
+    /// Starts what they need, for a load that fills the machine.
     pub(super) async fn stack(self) -> anyhow::Result<Stack> {
-        let mut options = StackOptions::for_benchmarks();
+        self.start(StackOptions::for_throughput()).await
+    }
+
+    /// The same for a load that leaves room.
+    pub(super) async fn calm_stack(self) -> anyhow::Result<Stack> {
+        self.start(StackOptions::for_latency()).await
+    }
+
+    async fn start(self, mut options: StackOptions) -> anyhow::Result<Stack> {
         if self == Self::Embedded {
             options.components = vec![Component::Kafka];
         }
