@@ -397,6 +397,28 @@ mod tests {
     }
 
     #[test]
+    fn a_group_closes_where_it_is_told_to() {
+        let one_bytes = scheduled(1).memory_bytes();
+        let mut packer = Packer::new(10 * one_bytes, usize::MAX);
+        assert!(packer.push("a", scheduled(1), 0, 100).is_none());
+        packer.close_at(2 * one_bytes);
+        let full = packer.push("a", scheduled(1), 1, 100).unwrap();
+        assert_eq!(full.items.len(), 2);
+    }
+
+    #[test]
+    fn a_fifth_of_what_is_new_is_learnt() {
+        let ratio = PackingRatio::default();
+        assert_eq!(ratio.get(), 0.25);
+        ratio.learn(1000, 500);
+        assert!((ratio.get() - 0.3).abs() < 1e-6, "{}", ratio.get());
+        ratio.learn(0, 0);
+        assert!((ratio.get() - 0.24).abs() < 1e-6, "{}", ratio.get());
+        assert_eq!(ratio.encoded_bytes(1000), 240);
+        assert_eq!(ratio.memory_bytes(240), 920);
+    }
+
+    #[test]
     fn a_ratio_that_was_learnt_spares_second_tries() {
         let noisy = |n: i64| {
             let mut record = scheduled(n);

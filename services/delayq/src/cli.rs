@@ -22,6 +22,7 @@ use crate::dead_letters::{self, DeadLettersCommand, Ended, Output};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
 use crate::init::{InitArgs, init_with};
+use crate::plan::{self, PlanArgs};
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
 
@@ -104,6 +105,15 @@ pub enum Command {
         #[arg(long, value_delimiter = ',', value_name = "TARGET,…")]
         targets: Vec<String>,
         /// Configuration; addresses of Kafka and AWS are not used, and every target is allowed unless it says otherwise.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// What a workload takes of AWS, what is the first limit, and what it costs a month.
+    Plan {
+        /// The workload.
+        #[command(flatten)]
+        args: PlanArgs,
+        /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -281,6 +291,10 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             let tiers = EmbeddedTiers::default();
             let routes = clock_routes(tiers.clone());
             run_over(RoleArg::All, config, Some(tiers.backends()), routes).await
+        }
+        Command::Plan { args, config } => {
+            print_line(&plan::plan(&args, &config.load_embedded()?)?);
+            Ok(0)
         }
         Command::Bench { scenario } => bench(scenario).await,
     }

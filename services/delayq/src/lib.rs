@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod failpoints;
 pub mod health;
 pub mod init;
+pub mod plan;
 pub mod role;
 pub mod send;
 mod sequence;
