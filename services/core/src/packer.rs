@@ -11,15 +11,15 @@ use crate::batch;
 use crate::clock::EpochMs;
 use crate::record::Scheduled;
 
-/// How long a record may wait to be packed: a quarter of the time that is left after `reserve_ms`
-/// (arrival ahead of time, and the call itself), at most `max_wait_ms`.
+/// How long a record may wait to be packed: half of the time that is left after `reserve_ms`
+/// (arrival ahead of time, and the call itself), at most `max_wait_ms`. The other half is for tries that fail.
 #[must_use]
 pub fn pack_by_ms(due_ms: EpochMs, now_ms: EpochMs, reserve_ms: i64, max_wait_ms: i64) -> EpochMs {
     let spare_ms = due_ms
         .saturating_sub(now_ms)
         .saturating_sub(reserve_ms)
         .max(0);
-    now_ms.saturating_add((spare_ms / 4).min(max_wait_ms))
+    now_ms.saturating_add((spare_ms / 2).min(max_wait_ms))
 }
 
 /// A group that is full, or whose time has come.
@@ -386,12 +386,12 @@ mod tests {
     }
 
     #[test]
-    fn a_record_waits_for_a_quarter_of_its_time_at_most_so_long() {
+    fn a_record_waits_for_half_of_its_time_at_most_so_long() {
         let by_ms = |ahead_ms: i64| pack_by_ms(1_000_000 + ahead_ms, 1_000_000, 2_000, 60_000);
-        assert_eq!(by_ms(102_000), 1_025_000);
-        assert_eq!(by_ms(242_000), 1_060_000);
+        assert_eq!(by_ms(102_000), 1_050_000);
+        assert_eq!(by_ms(122_000), 1_060_000);
         assert_eq!(by_ms(900_000), 1_060_000);
-        for soon_ms in [2_003, 2_000, 0, -5_000] {
+        for soon_ms in [2_001, 2_000, 0, -5_000] {
             assert_eq!(by_ms(soon_ms), 1_000_000, "{soon_ms}");
         }
     }

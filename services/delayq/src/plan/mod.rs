@@ -193,30 +193,95 @@ fn limits(config: &Config, flow: &Flow) -> Vec<(&'static str, f64)> {
 
 /// For people.
 fn text(figures: &Value) -> String {
-    let mut lines = Vec::new();
-    if let Value::Object(fields) = figures {
-        for (name, value) in fields {
-            let name = name.replace('_', " ");
-            match value {
-                Value::Null => {}
-                Value::Object(parts) => {
-                    lines.push(format!("{name}:"));
-                    let parts = parts.iter().filter(|(_, value)| !value.is_null());
-                    lines.extend(parts.map(|(part, value)| {
-                        format!("    {:<38} {}", part.replace('_', " "), plain(value))
-                    }));
-                }
-                other => lines.push(format!("{name:<42} {}", plain(other))),
-            }
-        }
+    let of = |part: &str| figures.pointer(part).map_or_else(String::new, plain);
+    let share = |part: &str| {
+        let used = figures.pointer(part).and_then(Value::as_f64);
+        format!("{:.1} %", used.unwrap_or(f64::NAN) * 100.0)
+    };
+    let first = of("/first_limit");
+    let mut lines = vec![
+        format!(
+            "records      {}/s: {} direct, {} short, {} long",
+            of("/records_per_s"),
+            of("/paths_per_s/direct"),
+            of("/paths_per_s/short"),
+            of("/paths_per_s/long")
+        ),
+        format!(
+            "tasks        {} routers, {} schedulers, {} emitters, each of {} vCPU and {} GB",
+            of("/tasks/router"),
+            of("/tasks/scheduler"),
+            of("/tasks/emitter"),
+            of("/tasks/vcpu"),
+            of("/tasks/gb")
+        ),
+        format!(
+            "partitions   {} of the delay topic and of each output topic",
+            of("/kafka_partitions")
+        ),
+        format!("shards       {} (long.shards)", of("/shards")),
+        format!(
+            "SQS          {} messages/s of {} records; {} requests/s, and {} to the FIFO queue",
+            of("/messages_per_s"),
+            of("/records_per_message"),
+            of("/per_s/sqs_requests"),
+            of("/per_s/sqs_fifo_requests")
+        ),
+        format!(
+            "DynamoDB     {} batches/s of {} records; {} write and {} read units/s",
+            of("/batches_per_s"),
+            of("/records_per_batch"),
+            of("/per_s/write_units"),
+            of("/per_s/read_units")
+        ),
+        format!(
+            "first limit  {first}: {} used",
+            share(&format!("/quotas_used/{first}"))
+        ),
+    ];
+    if figures.pointer("/burst/records").is_some() {
+        lines.push(format!(
+            "burst        {} due at once: published within {} s, within 60 s by {} emitters",
+            of("/burst/records"),
+            of("/burst/published_within_s"),
+            of("/burst/emitters_to_publish_within_60_s")
+        ));
     }
+    lines.extend([
+        String::new(),
+        format!("a month      ${}", of("/usd_per_month/all")),
+        format!(
+            "             queues and tables {}, storage {}, polls and ticks {}, tasks {}",
+            of("/usd_per_month/queues_and_tables"),
+            of("/usd_per_month/storage"),
+            of("/usd_per_month/polls_and_ticks"),
+            of("/usd_per_month/tasks")
+        ),
+        format!(
+            "a million    ${} for its records alone",
+            of("/usd_per_million/by_records")
+        ),
+        format!(
+            "others       one item a record ${}, EventBridge Scheduler (to 60 s) ${}, without tasks",
+            of("/usd_per_month_others/one_item_a_record"),
+            of("/usd_per_month_others/eventbridge_scheduler")
+        ),
+        format!(
+            "prices       list prices of {}, {}; Kafka is not in it",
+            of("/prices/region"),
+            of("/prices/as_of")
+        ),
+    ]);
     lines.join("\n")
 }
 
 fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        // Whole numbers without a point.
+        Value::Number(number) => number.as_f64().map_or_else(String::new, |n| n.to_string()),
+        other => other.to_string(),
+    }
 }
 
 fn round(value: f64) -> f64 {
@@ -288,7 +353,7 @@ mod tests {
             &config,
         )
         .unwrap();
-        assert!(people.contains("first limit") && people.contains("usd per month:"));
+        assert!(people.contains("first limit  dynamodb") && people.contains("a month      $"));
     }
 
     #[test]

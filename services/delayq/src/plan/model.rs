@@ -177,7 +177,7 @@ impl Model<'_> {
 
     /// How long a record waits for company that is due in `delay_s`.
     fn wait_s(&self, delay_s: f64, reserve_s: f64) -> f64 {
-        ((delay_s - reserve_s).max(0.0) / 4.0).min(self.config.packing.max_wait.as_secs_f64())
+        ((delay_s - reserve_s).max(0.0) / 2.0).min(self.config.packing.max_wait.as_secs_f64())
     }
 
     /// Over the delays between two times: the sum of `each` for a second of delay.
