@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Samples in the Prometheus text format, added up over their labels but one.
+/// Samples in the Prometheus text format, of several processes added up.
 #[derive(Debug, Default)]
 pub(crate) struct Scrape {
     /// `name{labels}` to value.
