@@ -1,5 +1,6 @@
 //! The binary's parts: the only place that knows which adapter serves which port.
 
+pub mod allocator;
 pub mod app;
 pub mod bench;
 pub mod canary;

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use delayq::allocator::Jemalloc;
 use delayq::cli::{Cli, run_to_end};
 
 /// For librdkafka and zstd as well. Records live and die by the thousand on different threads: with glibc's allocator a
 /// fifth of the processor time went into it, and what was freed stayed resident.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What was freed goes back to the system within a second, and threads share two arenas
 /// (a task has one or two processors): a role's memory is what it holds, not what it once held.
