@@ -379,7 +379,7 @@ fn derived_values() {
     let config = Config::default();
     assert_eq!(config.emitter.floor_every(), 10);
     assert_eq!(config.long_room(), Duration::from_secs(510));
-    assert!(config.emitter.reserve() > ByteSize::mib(25));
+    assert!(config.emitter.reserve() > ByteSize::mib(19));
 }
 
 /// What faults a change of the minimal configuration has: their keys and words.

@@ -248,7 +248,7 @@ fn budgets_hold_the_largest_single_thing() {
             "kafka.message_max",
         ],
         "cannot hold",
-        |config| config.router.memory = ByteSize::mib(5),
+        |config| config.router.memory = ByteSize::mib(2),
     );
     one_fault(
         &[
@@ -258,7 +258,7 @@ fn budgets_hold_the_largest_single_thing() {
             "kafka.message_max",
         ],
         "reserved for a priority",
-        |config| config.emitter.reserve_percent = 3,
+        |config| config.emitter.reserve_percent = 2,
     );
     one_fault(
         &["kafka.sink_queue", "kafka.message_max"],
