@@ -2,38 +2,63 @@
 
 use std::sync::Mutex;
 
+use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
 use tokio::sync::Notify;
 
-/// Counts bytes held and expected, by priority.
+const LANES: usize = 2 * Priority::ALL.len();
+
+/// Counts bytes held and expected, by lane.
 #[derive(Debug)]
 pub struct Budget {
     state: Mutex<State>,
     freed: Notify,
+    /// One who waits a lane is first in line; the others of the lane wait for their turn, so that none is overtaken for ever.
+    lines: [tokio::sync::Mutex<()>; LANES],
 }
 
 #[derive(Debug)]
 struct State {
     total: usize,
     reserved: usize,
-    used: [usize; 3],
+    used: [usize; LANES],
+}
+
+const fn index(lane: Lane) -> usize {
+    match lane {
+        Lane::Main(priority) => priority.index(),
+        Lane::DeadLetter(priority) => Priority::ALL.len() + priority.index(),
+    }
 }
 
 impl State {
-    fn used(&self, priority: Priority) -> usize {
-        self.used.get(priority.index()).copied().unwrap_or(0)
+    /// What is kept for a lane alone. A dead-letter queue has nothing of its own: it must not take from its priority's share.
+    const fn reserved(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Main(_) => self.reserved,
+            Lane::DeadLetter(_) => 0,
+        }
     }
 
-    fn may_take(&self, priority: Priority, bytes: usize) -> bool {
-        let used = self.used(priority);
+    fn used(&self, lane: Lane) -> usize {
+        self.used.get(index(lane)).copied().unwrap_or(0)
+    }
+
+    fn used_mut(&mut self, lane: Lane) -> Option<&mut usize> {
+        self.used.get_mut(index(lane))
+    }
+
+    fn may_take(&self, lane: Lane, bytes: usize) -> bool {
+        let used = self.used(lane);
         // A single message larger than the budget must still get through.
-        if used == 0 || used + bytes <= self.reserved {
+        if used == 0 || used + bytes <= self.reserved(lane) {
             return true;
         }
         let kept: usize = Priority::ALL
             .into_iter()
-            .filter(|p| *p != priority)
-            .map(|p| self.reserved.saturating_sub(self.used(p)))
+            .map(Lane::Main)
+            .filter(|other| *other != lane)
+            .map(|other| self.reserved.saturating_sub(self.used(other)))
             .sum();
         self.used.iter().sum::<usize>() + bytes + kept <= self.total
     }
@@ -46,21 +71,21 @@ impl Budget {
         let state = State {
             total,
             reserved: total / 100 * reserve_percent.min(33),
-            used: [0; 3],
+            used: [0; LANES],
         };
         Self {
             state: Mutex::new(state),
             freed: Notify::new(),
+            lines: Default::default(),
         }
     }
 
-    /// Waits until `bytes` may be taken, and takes them.
-    pub async fn take(&self, priority: Priority, bytes: usize) {
+    async fn take(&self, lane: Lane, bytes: usize) {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if self.try_take(priority, bytes) {
+            if self.try_take(lane, bytes) {
                 return;
             }
             freed.await;
@@ -68,27 +93,31 @@ impl Budget {
     }
 
     /// Waits until one piece of `each` bytes may be taken, and takes as many as may, up to `most`; how many.
-    pub async fn take_some(&self, priority: Priority, each: usize, most: usize) -> usize {
-        self.take(priority, each).await;
-        let more = (1..most).take_while(|_| self.try_take(priority, each));
+    pub async fn take_some(&self, lane: Lane, each: usize, most: usize) -> usize {
+        let _first_in_line = match self.lines.get(index(lane)) {
+            Some(line) => Some(line.lock().await),
+            None => None,
+        };
+        self.take(lane, each).await;
+        let more = (1..most).take_while(|_| self.try_take(lane, each));
         1 + more.count()
     }
 
-    fn try_take(&self, priority: Priority, bytes: usize) -> bool {
+    fn try_take(&self, lane: Lane, bytes: usize) -> bool {
         let Ok(mut state) = self.state.lock() else {
             return true;
         };
-        let may = state.may_take(priority, bytes);
-        if may && let Some(used) = state.used.get_mut(priority.index()) {
+        let may = state.may_take(lane, bytes);
+        if may && let Some(used) = state.used_mut(lane) {
             *used += bytes;
         }
         may
     }
 
     /// Replaces an estimate by what it turned out to be.
-    pub fn settle(&self, priority: Priority, estimate: usize, real: usize) {
+    pub fn settle(&self, lane: Lane, estimate: usize, real: usize) {
         if let Ok(mut state) = self.state.lock()
-            && let Some(used) = state.used.get_mut(priority.index())
+            && let Some(used) = state.used_mut(lane)
         {
             *used = (*used + real).saturating_sub(estimate);
         }
@@ -98,14 +127,14 @@ impl Budget {
     }
 
     /// Gives bytes back.
-    pub fn free(&self, priority: Priority, bytes: usize) {
-        self.settle(priority, bytes, 0);
+    pub fn free(&self, lane: Lane, bytes: usize) {
+        self.settle(lane, bytes, 0);
     }
 
     /// Bytes taken.
     #[must_use]
-    pub fn used(&self, priority: Priority) -> usize {
-        self.state.lock().map_or(0, |state| state.used(priority))
+    pub fn used(&self, lane: Lane) -> usize {
+        self.state.lock().map_or(0, |state| state.used(lane))
     }
 }
 
@@ -114,42 +143,76 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const HIGH: Lane = Lane::Main(Priority::High);
+    const STANDARD: Lane = Lane::Main(Priority::Standard);
+    const LOW: Lane = Lane::Main(Priority::Low);
+
     #[test]
     fn low_cannot_take_what_is_kept_for_high() {
         let budget = Budget::new(1000, 20);
-        assert!(budget.try_take(Priority::Low, 600));
-        assert!(!budget.try_take(Priority::Low, 1), "400 are kept");
-        assert!(budget.try_take(Priority::High, 200));
-        assert!(budget.try_take(Priority::Standard, 200));
-        assert!(!budget.try_take(Priority::High, 1));
-        budget.free(Priority::Low, 600);
-        assert!(budget.try_take(Priority::High, 400));
+        assert!(budget.try_take(LOW, 600));
+        assert!(!budget.try_take(LOW, 1), "400 are kept");
+        assert!(budget.try_take(HIGH, 200));
+        assert!(budget.try_take(STANDARD, 200));
+        assert!(!budget.try_take(HIGH, 1));
+        budget.free(LOW, 600);
+        assert!(budget.try_take(HIGH, 400));
     }
 
     #[tokio::test]
     async fn whoever_waits_is_woken() {
         let budget = std::sync::Arc::new(Budget::new(100, 0));
-        budget.take(Priority::High, 100).await;
+        budget.take(HIGH, 100).await;
         let waiter = tokio::spawn({
             let budget = budget.clone();
-            async move { budget.take(Priority::High, 50).await }
+            async move { budget.take(HIGH, 50).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());
-        budget.settle(Priority::High, 100, 40);
+        budget.settle(HIGH, 100, 40);
         waiter.await.unwrap();
-        assert_eq!(budget.used(Priority::High), 90);
+        assert_eq!(budget.used(HIGH), 90);
+    }
+
+    /// Each polls its queue for as long as it holds its piece: one that takes again at once would keep the others out for ever.
+    #[tokio::test]
+    async fn whoever_waits_is_not_overtaken() {
+        let budget = std::sync::Arc::new(Budget::new(100, 0));
+        budget.take_some(HIGH, 1000, 1).await;
+        let waiter = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.take_some(HIGH, 1000, 1).await }
+        });
+        tokio::task::yield_now().await;
+        budget.free(HIGH, 1000);
+        let mut again = std::pin::pin!(budget.take_some(HIGH, 1000, 1));
+        tokio::select! {
+            biased;
+            _ = again.as_mut() => panic!("it has overtaken the one who waited"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(waiter.await.unwrap(), 1);
+        budget.free(HIGH, 1000);
+        assert_eq!(again.await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_dead_letter_queue_takes_nothing_from_its_priority() {
+        let budget = Budget::new(100, 0);
+        let dead = Lane::DeadLetter(Priority::High);
+        assert_eq!(budget.take_some(dead, 1000, 10).await, 1);
+        assert_eq!(budget.take_some(HIGH, 1000, 10).await, 1);
     }
 
     #[tokio::test]
     async fn as_many_are_taken_as_there_is_room_for() {
         let budget = Budget::new(100, 0);
-        assert_eq!(budget.take_some(Priority::High, 20, 3).await, 3);
-        assert_eq!(budget.take_some(Priority::Low, 15, 10).await, 2);
-        assert_eq!(budget.used(Priority::Low), 30);
-        budget.free(Priority::Low, 30);
+        assert_eq!(budget.take_some(HIGH, 20, 3).await, 3);
+        assert_eq!(budget.take_some(LOW, 15, 10).await, 2);
+        assert_eq!(budget.used(LOW), 30);
+        budget.free(LOW, 30);
         assert_eq!(
-            budget.take_some(Priority::Low, 1000, 10).await,
+            budget.take_some(LOW, 1000, 10).await,
             1,
             "one larger than the budget must get through"
         );
@@ -157,11 +220,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_priority_always_gets_its_share(takes in prop::collection::vec((0usize..3, 1usize..300), 0..100)) {
+        fn each_priority_always_gets_its_share(takes in prop::collection::vec((0usize..4, 1usize..300), 0..100)) {
             let budget = Budget::new(1000, 20);
+            let lanes = [HIGH, STANDARD, LOW, Lane::DeadLetter(Priority::High)];
             for (p, bytes) in takes {
-                let _ = budget.try_take(Priority::ALL[p], bytes);
-                for q in Priority::ALL {
+                let _ = budget.try_take(lanes[p], bytes);
+                for q in [HIGH, STANDARD, LOW] {
                     let used = budget.used(q);
                     if used < 200 { prop_assert!(budget.state.lock().unwrap().may_take(q, 200 - used)); }
                 }

@@ -75,7 +75,7 @@ impl Intake {
             }
             // As many messages as there is room for: a large one opens to megabytes.
             let messages = tokio::select! {
-                messages = self.budget.take_some(priority, each, RECEIVE_MAX) => messages,
+                messages = self.budget.take_some(self.lane, each, RECEIVE_MAX) => messages,
                 () = stop.cancelled() => return,
             };
             let expected = each * messages;
@@ -89,7 +89,7 @@ impl Intake {
                     wait = self.wait;
                     self.health.report(&component, Ok(()));
                     if receipts.is_empty() {
-                        self.budget.free(priority, expected);
+                        self.budget.free(self.lane, expected);
                         continue;
                     }
                     // Counted from before the call: the lease may have begun at any time within it.
@@ -108,7 +108,7 @@ impl Intake {
                     }
                 }
                 Err(error) => {
-                    self.budget.free(priority, expected);
+                    self.budget.free(self.lane, expected);
                     self.health.report(&component, Err(error.to_string()));
                     tokio::select! {
                         () = tokio::time::sleep(error.retry_after.unwrap_or(RETRY)) => {}

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{Emitter, Undone};
 use crate::calls::{CallDone, delete, extended};
-use crate::held::{Held, MessageId, Ticket, priority_of};
+use crate::held::{Held, MessageId, Ticket};
 use crate::limits::HOLD_MAX_MS;
 use crate::metrics as names;
 
@@ -63,7 +63,7 @@ impl Emitter {
             memory_bytes,
             ..
         } = held;
-        self.budget.free(priority_of(lane), memory_bytes);
+        self.budget.free(lane, memory_bytes);
         if deletable {
             self.to_delete.entry(lane).or_default().push(handle);
         }
@@ -148,8 +148,10 @@ impl Emitter {
 
     pub(super) fn heartbeat(&mut self) {
         for priority in Priority::ALL {
+            let lanes = [Lane::Main(priority), Lane::DeadLetter(priority)];
+            let held_bytes: usize = lanes.into_iter().map(|lane| self.budget.used(lane)).sum();
             metrics::gauge!(names::HELD_BYTES, "priority" => priority.as_str())
-                .set(self.budget.used(priority) as f64);
+                .set(held_bytes as f64);
         }
         let now = Instant::now();
         let visibility = self.settings.visibility;

@@ -81,7 +81,7 @@ impl Emitter {
             };
         }
         self.budget
-            .settle(priority_of(lane), received.budgeted_bytes, real_bytes);
+            .settle(lane, received.budgeted_bytes, real_bytes);
         if let Some(expected) = self.expected.get(&lane) {
             let before = expected.load(Ordering::Relaxed);
             let each = real_bytes / messages;
