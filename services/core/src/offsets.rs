@@ -44,6 +44,19 @@ impl FinishedMap {
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
+
+    /// This map up to `last`, and what `earlier` says of the offsets behind it.
+    #[must_use]
+    pub fn continued_by(mut self, earlier: &Self, last: i64) -> Self {
+        let behind = earlier.ranges.iter().filter(|(_, to)| *to > last);
+        for (from, to) in behind.map(|(from, to)| ((*from).max(last + 1), *to)) {
+            match self.ranges.last_mut() {
+                Some(range) if range.1 + 1 == from => range.1 = to,
+                _ => self.ranges.push((from, to)),
+            }
+        }
+        self
+    }
 }
 
 /// Names one delivery of one record within its tracker.
@@ -81,12 +94,7 @@ impl OffsetTracker {
     /// A record was delivered, at `delivered_ms` by a clock of the caller's. `None` when its offset does not ascend: it was
     /// delivered before in this assignment.
     pub fn deliver(&mut self, offset: i64, delivered_ms: i64) -> Option<Token> {
-        let last = self
-            .entries
-            .back()
-            .map(|e| e.offset)
-            .or(self.head.map(|h| h - 1));
-        if last.is_some_and(|last| offset <= last) {
+        if self.last().is_some_and(|last| offset <= last) {
             return None;
         }
         let token = Token(self.first + self.entries.len() as u64);
@@ -128,6 +136,13 @@ impl OffsetTracker {
     #[must_use]
     pub const fn head(&self) -> Option<i64> {
         self.head
+    }
+
+    /// The last offset that was delivered, or finished before this assignment.
+    #[must_use]
+    pub fn last(&self) -> Option<i64> {
+        let delivered = self.entries.back().map(|e| e.offset);
+        delivered.or(self.head.map(|head| head - 1))
     }
 
     /// Delivered and not finished.
@@ -204,6 +219,18 @@ mod tests {
         );
         assert_eq!(tracker.deliver(3, 0), None, "before the head");
         assert!(!tracker.finish(tokens[0]), "finished twice");
+    }
+
+    #[test]
+    fn what_an_earlier_map_says_of_later_offsets_is_kept() {
+        let map = |ranges: &[(i64, i64)]| FinishedMap::from_ranges(ranges.to_vec()).unwrap();
+        let earlier = map(&[(6, 9), (12, 12), (15, 20)]);
+        let kept = |mine: &[(i64, i64)], last| map(mine).continued_by(&earlier, last);
+        assert_eq!(kept(&[], 5), earlier);
+        assert_eq!(kept(&[(6, 7)], 7), earlier, "joined where it was cut");
+        assert_eq!(kept(&[], 7).ranges(), [(8, 9), (12, 12), (15, 20)]);
+        assert_eq!(kept(&[(10, 11)], 13).ranges(), [(10, 11), (15, 20)]);
+        assert_eq!(kept(&[(7, 7)], 20).ranges(), [(7, 7)]);
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use delayq_core::commit_metadata::{self, CommitMap};
-use delayq_core::offsets::{OffsetTracker, Token};
+use delayq_core::offsets::{FinishedMap, OffsetTracker, Token};
 use delayq_core::ports::{Assigned, Commit};
 use delayq_core::record::TopicPartition;
 use rustc_hash::FxHashMap;
@@ -91,6 +91,11 @@ impl Partitions {
         self.by_partition
             .insert(assigned.partition.clone(), self.next_id);
         let leader_epoch = restored.as_ref().and_then(|map| map.leader_epoch);
+        let confirmed = assigned.committed.map(|offset| Commit {
+            partition: assigned.partition.clone(),
+            offset,
+            metadata: assigned.metadata.unwrap_or_default(),
+        });
         self.assignments.insert(
             self.next_id,
             Assignment {
@@ -98,7 +103,7 @@ impl Partitions {
                 tracker: OffsetTracker::new(assigned.committed),
                 restored,
                 leader_epoch,
-                confirmed: None,
+                confirmed,
                 alive: Arc::new(AtomicBool::new(true)),
                 held: 0,
             },
@@ -245,13 +250,25 @@ impl Assignment {
         let map = CommitMap {
             committed: offset,
             leader_epoch: self.leader_epoch,
-            finished: self.tracker.finished_beyond_head(),
+            finished: self.finished(),
         };
         Some(Commit {
             partition: self.partition.clone(),
             offset,
             metadata: commit_metadata::encode(&map),
         })
+    }
+
+    /// What is finished beyond the head, by this owner or by an earlier one: what it said of records that have not come yet
+    /// must reach the next owner. Once a record of a later leader epoch has come, those behind it are not the ones it spoke of.
+    fn finished(&self) -> FinishedMap {
+        let mine = self.tracker.finished_beyond_head();
+        match (&self.restored, self.tracker.last()) {
+            (Some(earlier), Some(last)) if earlier.leader_epoch == self.leader_epoch => {
+                mine.continued_by(&earlier.finished, last)
+            }
+            _ => mine,
+        }
     }
 }
 
@@ -305,6 +322,34 @@ mod tests {
             })
             .collect();
         assert_eq!(kinds, [true, false, false, true]);
+    }
+
+    /// Several rebalances in a row: an owner under pressure may be given nothing before it must give the partition up.
+    #[test]
+    fn what_an_earlier_owner_finished_is_handed_on_by_one_that_has_not_seen_it() {
+        let handed_on = |delivered: std::ops::Range<i64>, epoch| {
+            let mut before = Partitions::default();
+            before.assign(assigned(Some(5), None));
+            let tickets: Vec<_> = (5..10).map(|offset| ticket(&mut before, offset)).collect();
+            for at in [1, 2, 4] {
+                before.finish(&tickets[at]);
+            }
+            let mut commit = before.commits(None).remove(0);
+            let mut between = Partitions::default();
+            between.assign(assigned(Some(commit.offset), Some(commit.metadata.clone())));
+            for offset in delivered {
+                between.deliver(&commit.partition, offset, Some(epoch), 10, 0);
+            }
+            commit = between.commits(None).pop().unwrap_or(commit);
+            assert_eq!(commit.offset, 5);
+            let map = commit_metadata::decode(&commit.metadata, 5).unwrap();
+            map.map(|map| map.finished.ranges().to_vec())
+        };
+        let all = Some(vec![(6, 7), (9, 9)]);
+        assert_eq!(handed_on(5..5, 1), all, "none has come");
+        assert_eq!(handed_on(5..7, 1), all, "some have come");
+        assert_eq!(handed_on(5..10, 1), all, "all have come");
+        assert_eq!(handed_on(5..6, 2), None, "the log was cut: other records");
     }
 
     #[test]

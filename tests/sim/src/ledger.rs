@@ -23,7 +23,8 @@ pub enum Cause {
     Unanswered,
     /// A process that had it in hand was stopped for longer than its lease or session.
     LeaseLapsed,
-    /// Its message or shard could not be held on to, or not be deleted, because the queue failed.
+    /// Its message or shard could not be held on to, not be deleted, or not be sent whole in the time of its lease, because
+    /// the queue failed.
     QueueFailed,
     /// Its partition was taken away without notice, or given up unfinished because a tier was away.
     PartitionLost,
@@ -131,6 +132,14 @@ impl Hands {
         hit.flat_map(|(_, _, sources)| sources.clone()).collect()
     }
 
+    /// The pages in which one of these records is, each with its shard.
+    #[must_use]
+    pub fn pages_with(&self, sources: &[Source]) -> Vec<(ShardId, Vec<Source>)> {
+        let holds = |page: &[Source]| sources.iter().any(|source| page.contains(source));
+        let pages = self.pages.iter().filter(|(_, page)| holds(page));
+        pages.map(|(shard, page)| (*shard, page.clone())).collect()
+    }
+
     /// What of a shard was sent and not saved.
     #[must_use]
     pub fn of_shard(&self, shard: ShardId) -> Vec<Source> {
@@ -154,6 +163,8 @@ impl Hands {
 
 #[derive(Default)]
 struct State {
+    /// Pages that the queue did not take whole, by shard: if the lease ends before it does, they are sent again.
+    partly_sent: BTreeMap<ShardId, BTreeSet<Source>>,
     causes: BTreeMap<Source, BTreeSet<Cause>>,
     publishers: BTreeMap<Source, Vec<String>>,
     early: Vec<String>,
@@ -206,6 +217,25 @@ impl Ledger {
         for source in sources {
             state.causes.entry(source).or_default().insert(cause);
         }
+    }
+
+    /// The queue refused a part of these pages.
+    pub fn partly_sent(&self, pages: Vec<(ShardId, Vec<Source>)>) {
+        let mut state = self.state();
+        for (shard, page) in pages {
+            state.partly_sent.entry(shard).or_default().extend(page);
+        }
+    }
+
+    /// A shard's cursor was saved: its page was sent whole.
+    pub fn sent_whole(&self, shard: ShardId) {
+        self.state().partly_sent.remove(&shard);
+    }
+
+    /// A shard was taken: what its last holder could not send whole is sent again.
+    pub fn taken(&self, shard: ShardId) {
+        let page = self.state().partly_sent.remove(&shard);
+        self.blame(Cause::QueueFailed, page.unwrap_or_default());
     }
 
     /// A process handed a record to the broker.

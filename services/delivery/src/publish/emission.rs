@@ -130,13 +130,21 @@ impl<T> Emission<T> {
                 }
             }
         }
-        let ready = &self.ready;
-        let chosen = self
-            .picker
-            .pick(|p| ready.get(p.index()).is_some_and(|q| !q.is_empty()))?;
-        let attempt = self.ready.get_mut(chosen.index())?.pop_front()?;
-        let id = self.take_id();
-        Some((id, self.under_way.entry(id).or_insert(attempt)))
+        loop {
+            let ready = &self.ready;
+            let chosen = self
+                .picker
+                .pick(|p| ready.get(p.index()).is_some_and(|q| !q.is_empty()))?;
+            let attempt = self.ready.get_mut(chosen.index())?.pop_front()?;
+            let due_ms = attempt.job.due_ms();
+            if due_ms > now_ms {
+                // The clock was set back since it became ready.
+                self.wait_until(due_ms, attempt);
+                continue;
+            }
+            let id = self.take_id();
+            return Some((id, self.under_way.entry(id).or_insert(attempt)));
+        }
     }
 
     /// The job could not be handed over (the sink's queue is full): it is next again.
@@ -185,7 +193,8 @@ impl<T> Emission<T> {
         let at_ms = if outcome == Failure::DeadLettered {
             EpochMs::MIN
         } else {
-            retry_ms
+            // By a clock that was set back meanwhile it may not be due yet.
+            retry_ms.max(attempt.job.due_ms())
         };
         self.wait_until(at_ms, attempt);
         outcome
@@ -356,6 +365,20 @@ mod tests {
         let (id, _) = emission.pop(10).unwrap();
         assert_eq!(emission.finish(id).unwrap().ticket, 1);
         assert_eq!(emission.held(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nothing_early() {
+        let mut emission = Emission::new(3, 10);
+        for ticket in [1, 2] {
+            emission.hold(job(100, Priority::High, ticket));
+        }
+        let (first, _) = emission.pop(100).unwrap();
+        assert!(emission.pop(50).is_none(), "the other was ready");
+        assert_eq!(emission.next_ms(), Some(100));
+        emission.fail(first, &error(ErrorClass::Transient), 60);
+        assert!(emission.pop(99).is_none(), "tried again when it is due");
+        assert!(emission.pop(100).is_some() && emission.pop(100).is_some());
     }
 
     #[test]

@@ -62,6 +62,16 @@ impl SimQueue {
         outcomes
     }
 
+    /// The others of its page are sent again with it if a scheduler's lease ends first.
+    fn note_unsent(&self, bodies: &[Arc<str>], outcomes: &Outcomes) {
+        for (body, outcome) in bodies.iter().zip(outcomes) {
+            if outcome.is_err() {
+                let pages = self.node.hands().pages_with(&sources_of_text(body));
+                self.node.ledger.partly_sent(pages);
+            }
+        }
+    }
+
     /// What is held is no longer surely ours, or comes again.
     fn blame_failures(&self, lane: Lane, handles: &[String], outcomes: &Outcomes) {
         for (handle, outcome) in handles.iter().zip(outcomes) {
@@ -78,11 +88,14 @@ impl DelayQueue for SimQueue {
     async fn send(&self, priority: Priority, messages: Vec<QueueMessage>) -> Outcomes {
         const CALL: &str = "queue send";
         let count = messages.len();
-        let touched = messages.clone();
-        let touched = move || {
-            touched
+        let bodies: Vec<_> = messages
+            .iter()
+            .map(|message| message.body.clone())
+            .collect();
+        let touched = || {
+            bodies
                 .iter()
-                .flat_map(|m| sources_of_text(&m.body))
+                .flat_map(|body| sources_of_text(body))
                 .collect()
         };
         let effect = async {
@@ -92,11 +105,14 @@ impl DelayQueue for SimQueue {
                 self.send_all(priority, sifted.passed).await,
             )
         };
-        self.node
+        let outcomes = self
+            .node
             .call(Target::Queue, CALL, touched, effect, |error| {
                 all_fail(count, &error)
             })
-            .await
+            .await;
+        self.note_unsent(&bodies, &outcomes);
+        outcomes
     }
 
     async fn receive(

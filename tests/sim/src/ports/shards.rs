@@ -58,6 +58,7 @@ impl ShardState for SimShards {
             self.node
                 .note(format_args!("takes shard {shard}, epoch {}", row.epoch));
             self.node.hands().saved(shard);
+            self.node.ledger.taken(shard);
             Ok(row)
         };
         self.node
@@ -77,6 +78,7 @@ impl ShardState for SimShards {
             ));
             if updated.is_ok() {
                 self.node.hands().saved(shard);
+                self.node.ledger.sent_whole(shard);
             }
             updated
         };
