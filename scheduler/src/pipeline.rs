@@ -115,10 +115,11 @@ impl Worker {
         while !stop.is_cancelled() {
             self.health.beat("scheduler worker", silent_limit);
             // A receive under way is waited for when stopping: dropped, its tick would stay locked for a lease.
+            let asked = Instant::now();
             match self.ticks.receive(wait, settings.lease).await {
                 Ok(Some(tick)) => {
                     self.health.report("tick queue", Ok(()));
-                    self.work(&tick, &stop).await;
+                    self.work(&tick, asked, &stop).await;
                 }
                 Ok(None) => {
                     wait = settings.wait;
@@ -135,7 +136,8 @@ impl Worker {
         }
     }
 
-    async fn work(&self, tick: &Tick, stop: &CancellationToken) {
+    /// Works on a tick. Its lease may have begun at any time since it was `asked` for.
+    async fn work(&self, tick: &Tick, asked: Instant, stop: &CancellationToken) {
         let settings = &self.closer.settings;
         let left = self.time_left(tick);
         if left < settings.work_limit + settings.lease {
@@ -145,7 +147,7 @@ impl Worker {
         }
         let outcome = tokio::select! {
             outcome = self.closer.bring_up_to_date(tick.shard, stop) => outcome,
-            () = self.hold(tick, Instant::now() + left) => {
+            () = self.hold(tick, asked, Instant::now() + left) => {
                 metrics::counter!(names::LEASES_LOST).increment(1);
                 tracing::warn!(shard = tick.shard.0, "lease lost: another scheduler may hold the shard");
                 Outcome::Lost
@@ -181,13 +183,13 @@ impl Worker {
     }
 
     /// Prolongs the lease; returns when it is lost, or may be, and when the tick is about to expire in its queue.
-    async fn hold(&self, tick: &Tick, expires: Instant) {
+    async fn hold(&self, tick: &Tick, mut asked: Instant, expires: Instant) {
         let lease = self.closer.settings.lease;
-        let mut held_until = Instant::now() + lease;
+        let mut held_until = asked + lease;
         loop {
-            let heartbeat = Instant::now() + self.closer.heartbeat();
+            let heartbeat = asked + self.closer.heartbeat();
             tokio::time::sleep_until(heartbeat.min(expires)).await;
-            let asked = Instant::now();
+            asked = Instant::now();
             if asked >= expires {
                 return;
             }

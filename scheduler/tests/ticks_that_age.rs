@@ -42,6 +42,37 @@ struct Failing {
     failures: AtomicUsize,
 }
 
+/// The tick queue, whose first answer is on its way for long.
+struct Slow {
+    ticks: Arc<MemoryTickQueue>,
+    answer: Duration,
+    extended: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl TickQueue for Slow {
+    async fn send(&self, shard: ShardId, tick_ms: EpochMs) -> Result<(), PortError> {
+        self.ticks.send(shard, tick_ms).await
+    }
+
+    async fn receive(&self, wait: Duration, lease: Duration) -> Result<Option<Tick>, PortError> {
+        let tick = self.ticks.receive(wait, lease).await?;
+        if tick.is_some() {
+            tokio::time::sleep(self.answer).await;
+        }
+        Ok(tick)
+    }
+
+    async fn extend(&self, tick: &Tick, lease: Duration) -> Result<(), PortError> {
+        self.extended.fetch_add(1, Ordering::SeqCst);
+        self.ticks.extend(tick, lease).await
+    }
+
+    async fn delete(&self, tick: &Tick) -> Result<(), PortError> {
+        self.ticks.delete(tick).await
+    }
+}
+
 #[async_trait::async_trait]
 impl TickQueue for Failing {
     async fn send(&self, shard: ShardId, tick_ms: EpochMs) -> Result<(), PortError> {
@@ -310,4 +341,27 @@ async fn a_heartbeat_that_fails_costs_the_shard_only_when_it_is_anothers() {
         let series = "delayq_scheduler_leases_lost_total";
         assert_eq!(count(&metrics, series), lost, "{class:?}");
     }
+}
+
+/// A process that was stopped while it waited for an answer, or a slow network: most of the lease is over by then.
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_from_when_the_tick_was_asked_for() {
+    let bench = Bench::new().await;
+    let ticks = Arc::new(Slow {
+        ticks: bench.ticks.clone(),
+        answer: Duration::from_secs(55),
+        extended: AtomicUsize::new(0),
+    });
+    bench.start_with(ticks.clone(), Arc::new(Away));
+    seconds(56).await;
+    assert_eq!(bench.epoch().await, 1, "it works on it");
+    assert_eq!(
+        ticks.extended.load(Ordering::SeqCst),
+        1,
+        "prolonged at once"
+    );
+    let other = bench
+        .ticks
+        .receive(Duration::from_secs(10), Duration::from_secs(60));
+    assert_eq!(other.await.expect("received"), None, "and still holds it");
 }

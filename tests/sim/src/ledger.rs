@@ -41,6 +41,8 @@ pub struct Hands {
     delivered: BTreeMap<TopicPartition, BTreeSet<i64>>,
     /// Received and not deleted.
     messages: BTreeMap<(u8, String), Vec<Source>>,
+    /// Shards that it has a tick of, and whether the lease may be over because it was stopped with it.
+    ticks: BTreeMap<ShardId, bool>,
     /// Sent by a scheduler since it last saved a cursor, by shard.
     pages: BTreeMap<ShardId, Vec<Source>>,
     /// Written by a router to a bucket.
@@ -130,6 +132,22 @@ impl Hands {
             |(of, bucket, _): &&(ShardId, Bucket, Vec<Source>)| *of == shard && *bucket <= closing;
         let hit = self.written.iter().filter(closes);
         hit.flat_map(|(_, _, sources)| sources.clone()).collect()
+    }
+
+    /// A tick was received, perhaps by a process that is stopped, or its lease prolonged.
+    pub fn holds_tick(&mut self, shard: ShardId, stopped: bool) {
+        self.ticks.insert(shard, stopped);
+    }
+
+    /// The process is stopped: the leases run.
+    pub fn stopped(&mut self) {
+        self.ticks.values_mut().for_each(|lapses| *lapses = true);
+    }
+
+    /// Whether the lease of its tick may be over without its knowing.
+    #[must_use]
+    pub fn lease_may_be_over(&self, shard: ShardId) -> bool {
+        self.ticks.get(&shard).copied().unwrap_or(false)
     }
 
     /// The pages in which one of these records is, each with its shard.

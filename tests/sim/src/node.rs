@@ -133,6 +133,7 @@ impl Node {
         *self.frozen() = Some(Instant::now() + for_);
         let in_hand = self.hands().all();
         self.ledger.blame(Cause::LeaseLapsed, in_hand);
+        self.hands().stopped();
     }
 
     fn frozen(&self) -> MutexGuard<'_, Option<Instant>> {

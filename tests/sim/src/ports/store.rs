@@ -9,6 +9,7 @@ use delayq_core::ports::{BatchStore, Outcomes, Page, StoredBatch};
 use delayq_embedded::MemoryBatchStore;
 
 use super::{all_fail, listed, merge, sift, sources_of};
+use crate::ledger::Cause;
 use crate::node::Node;
 use crate::weather::Target;
 
@@ -60,6 +61,9 @@ impl BatchStore for SimStore {
                     .collect();
                 self.node
                     .note(format_args!("reads {} of {key}", listed(&sources)));
+                if self.node.hands().lease_may_be_over(key.shard) {
+                    self.node.ledger.blame(Cause::LeaseLapsed, sources.clone());
+                }
                 self.node.hands().sent_page(key.shard, sources);
             }
             Ok(page)

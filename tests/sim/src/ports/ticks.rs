@@ -42,14 +42,27 @@ impl TickQueue for SimTicks {
     }
 
     async fn receive(&self, wait: Duration, lease: Duration) -> Result<Option<Tick>, PortError> {
-        let effect = self.inner.receive(wait, lease);
+        let effect = async {
+            let tick = self.inner.receive(wait, lease).await?;
+            if let Some(tick) = &tick {
+                let stopped = self.node.is_frozen();
+                self.node.hands().holds_tick(tick.shard, stopped);
+            }
+            Ok(tick)
+        };
         self.node
             .call(Target::Ticks, "ticks receive", Vec::new, effect, Err)
             .await
     }
 
     async fn extend(&self, tick: &Tick, lease: Duration) -> Result<(), PortError> {
-        let effect = self.inner.extend(tick, lease);
+        let effect = async {
+            let extended = self.inner.extend(tick, lease).await;
+            if extended.is_ok() {
+                self.node.hands().holds_tick(tick.shard, false);
+            }
+            extended
+        };
         let extended = self
             .node
             .call(Target::Ticks, "ticks extend", Vec::new, effect, Err)
