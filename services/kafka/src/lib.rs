@@ -8,6 +8,7 @@
 mod admin;
 mod assignment;
 mod client_log;
+mod committed;
 mod errors;
 mod event_queue;
 mod health;

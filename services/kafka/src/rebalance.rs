@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaRespErr;
 use crate::health::Health;
 use crate::shared::{KafkaConsumer, Shared};
 use crate::sync::lock;
-use crate::{client_log, errors, metrics, raw_offsets};
+use crate::{client_log, committed, errors, metrics, raw_offsets};
 
 /// How long the last commits of revoked partitions may take; then the partitions go, and what they finished is
 /// delivered again elsewhere.
@@ -78,8 +78,8 @@ impl SourceContext {
         partitions: &[TopicPartition],
     ) -> (TopicPartitionList, Vec<Assigned>) {
         for attempt in 1..=COMMITTED_TRIES {
-            match consumer.committed_offsets(list.clone(), COMMITTED_TIMEOUT) {
-                Ok(committed) if committed.elements().iter().all(|e| e.error().is_ok()) => {
+            match committed::read(consumer, list, COMMITTED_TIMEOUT) {
+                Ok(committed) => {
                     let metadata = raw_offsets::metadata(&committed);
                     let assigned = committed
                         .elements()
@@ -99,7 +99,6 @@ impl SourceContext {
                         .collect();
                     return (committed, assigned);
                 }
-                Ok(_) => tracing::warn!(attempt, "committed offsets are incomplete"),
                 Err(error) => tracing::warn!(%error, attempt, "cannot read committed offsets"),
             }
             if self.shared.queue.is_abandoned() {

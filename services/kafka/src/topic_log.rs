@@ -15,10 +15,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::admin::KafkaAdmin;
+use crate::committed::coordinator_moves;
 use crate::heard::{self, Heard};
 use crate::incoming::Decoder;
 use crate::settings::KafkaSettings;
-use crate::{errors, raw_offsets};
+use crate::{committed, errors, raw_offsets};
 
 /// What one [`TopicLog::read`] answers with at most; the last record may exceed the bytes.
 const READ_MAX_RECORDS: usize = 256;
@@ -197,8 +198,17 @@ impl TopicLog {
             return Err(PortError::new(ErrorClass::Conflict, OPERATION, detail));
         }
         let list = offsets(&commit).map_err(|error| errors::admin(OPERATION, &error))?;
+        let answer = self.answer;
         let answers = self.ask(OPERATION, move |consumer| {
-            raw_offsets::commit(consumer.client(), &list).map_err(KafkaError::ConsumerCommit)
+            committed::until_answered(answer, || {
+                let answers = raw_offsets::commit(consumer.client(), &list)
+                    .map_err(KafkaError::ConsumerCommit)?;
+                let mut errors = answers.iter().filter_map(|(_, _, error)| *error);
+                match errors.find(|error| coordinator_moves(*error)) {
+                    Some(code) => Err(KafkaError::ConsumerCommit(code)),
+                    None => Ok(answers),
+                }
+            })
         });
         for (_, _, error) in answers.await? {
             if let Some(code) = error {
@@ -229,23 +239,16 @@ impl TopicLog {
         }
         let answer = self.answer;
         let fetch = self.ask(OPERATION, move |consumer| {
-            consumer.committed_offsets(list, answer)
+            committed::read(consumer, &list, answer)
         });
         let list = fetch.await?;
         let metadata = raw_offsets::metadata(&list);
-        list.elements()
-            .iter()
-            .zip(metadata)
-            .map(|(element, metadata)| {
-                element
-                    .error()
-                    .map_err(|error| errors::admin(OPERATION, &error))?;
-                Ok(match element.offset() {
-                    Offset::Offset(at) => (Some(at), metadata),
-                    _ => (None, None),
-                })
-            })
-            .collect()
+        let each = list.elements().into_iter().zip(metadata);
+        let found = each.map(|(element, metadata)| match element.offset() {
+            Offset::Offset(at) => (Some(at), metadata),
+            _ => (None, None),
+        });
+        Ok(found.collect())
     }
 
     /// Asks the broker on a thread that may block.
