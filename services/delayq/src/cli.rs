@@ -323,6 +323,10 @@ async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
             telemetry::init_logs(&quiet("warn"))?;
             bench::lateness::run(&args).await?
         }
+        Scenario::Priority(args) => {
+            telemetry::init_logs(&quiet("warn"))?;
+            bench::priority::run(&args).await?
+        }
         Scenario::Poison(args) => {
             telemetry::init_logs(&quiet("warn"))?;
             bench::poison::run(&args).await?

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use anyhow::bail;
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader::{self, Seen};
-use super::report::{print, published, rounded, together};
+use super::report::{Drawn, Output, print, published, rounded, together};
 use super::stage::{Roles, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
+use super::timeline::Timeline;
 
 /// How long nothing may be published before the rest counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,9 +50,9 @@ pub struct BurstArgs {
     /// Another setting of the roles. May be repeated.
     #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
     pub settings: Vec<String>,
-    /// Print one JSON object on one line.
-    #[arg(long)]
-    pub json: bool,
+    /// How it is told.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Runs; `Ok(false)` when a record was lost or early.
@@ -90,10 +92,13 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
         record_bytes,
         first_ms: due_ms,
         rate_per_s: 0,
+        priorities: Priority::ALL.into(),
         delay_ms: 0..=0,
     };
     preload(servers, &load).await?;
     let mut roles = stage.start_roles(1).await?;
+    let roles_ms = SystemClock.now_ms();
+    let mut timeline = Timeline::of(roles.pids());
     let mut before = Taken::now(&roles, &stack).await?;
     let intake_s = until_taken_in(&roles, records).await?;
     let in_time = Instant::now() < due;
@@ -106,6 +111,7 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
         restarted = Some(SystemClock.now_ms());
         before = waiting.of_stack_alone();
         roles = stage.start_roles(1).await?;
+        timeline = Timeline::of(roles.pids());
     }
     reader::until_holding(servers, &stage.outputs, args.records, PATIENCE + room).await?;
     let after = Taken::now(&roles, &stack).await?;
@@ -115,8 +121,9 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
     let seen = reader::read(servers, &stage.outputs, args.records, again).await?;
     let drain_s = (seen.last_ms - due_ms) as f64 / 1000.0;
     let drain_per_s = f64::from(seen.published) / drain_s.max(0.001);
+    let scenario = if args.restart { "restart" } else { "burst" };
     let summary = json!({
-        "scenario": if args.restart { "restart" } else { "burst" },
+        "scenario": scenario,
         "tiers": args.tiers.name(), "records": args.records, "record_bytes": args.record_bytes,
         "intake_records_per_s": (records / intake_s).round(), "all_taken_in_before_due": in_time,
         "records_per_s": drain_per_s.round(), "drain_s": rounded(drain_s),
@@ -125,11 +132,20 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
         "cpu_us_per_record": after.cpu_us_since(&before, args.records), "usd_per_million": usd,
         "restarted_full_speed_after_ms": restarted.map(|at_ms| full_speed_ms(&seen) - at_ms),
     });
-    print(
-        &together([published(&seen, &stage.outputs)?, limit.figures(), summary]),
-        args.json,
-    )?;
-    Ok(seen.lost() == 0 && seen.early == 0)
+    let result = together([published(&seen, &stage.outputs)?, limit.figures(), summary]);
+    print(&result, args.output.json);
+    let kept = seen.lost() == 0 && seen.early == 0;
+    let run = Drawn {
+        seen,
+        outputs: stage.outputs,
+        from_ms: restarted.unwrap_or(roles_ms),
+        memory: timeline.memory(),
+    };
+    let tiers = args.tiers.name();
+    let caption = format!("{} records due at once, {tiers} tiers", args.records);
+    args.output
+        .draw(&format!("{scenario}-{tiers}"), &caption, &run)?;
+    Ok(kept)
 }
 
 /// Seconds until the router has taken all in and handed it over.

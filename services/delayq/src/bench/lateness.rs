@@ -1,15 +1,28 @@
-//! `delayq bench lateness`: how late records are published at a steady rate, sent by an open-loop load at their moments.
+//! `delayq bench lateness`: how late records are published at a steady rate, sent by an open-loop load at their moments; at
+//! rates given, or at shares of the rate at which this machine is full.
 
 use std::time::Duration;
 
 use anyhow::bail;
-use serde_json::json;
+use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
+use delayq_stack::Stack;
+use serde_json::{Map, Value, json};
 
 use super::load::{self, Load};
 use super::reader;
-use super::report::{print, published, together};
+use super::report::{Drawn, Output, print, published, together};
 use super::stage::{Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
+use super::timeline::Timeline;
+
+/// The search for the rate at which the machine is full: where it begins, its steps, and how long each is tried.
+const FIRST_PER_S: u32 = 8_000;
+const STEP: f64 = 1.3;
+const TRY_S: u32 = 8;
+const TRY_DELAY_S: (u64, u64) = (3, 5);
+/// A backlog that grows makes records later and later: beyond this the rate is too high.
+const FLAT_P99_MS: f64 = 500.0;
 
 /// Arguments.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,10 +31,14 @@ pub struct LatenessArgs {
     #[arg(long, value_enum, default_value = "stack")]
     pub tiers: Tiers,
     /// Records per second.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
+    /// Instead of a rate: percent of the highest rate that this machine keeps up with (delayq, brokers, load and reader
+    /// together), which is searched for first, in a minute or two. Several run one after the other: --shares 1,50,90.
+    #[arg(long, value_delimiter = ',', value_name = "PERCENT", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub shares: Vec<u32>,
     /// How long to send, in seconds.
-    #[arg(long = "for", default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long = "for", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
     /// Size of a record's value, in bytes.
     #[arg(long, default_value_t = 1024)]
@@ -32,15 +49,15 @@ pub struct LatenessArgs {
     /// Longest delay, in seconds.
     #[arg(long, default_value_t = 30)]
     pub delay_max: u64,
-    /// Under a minute: 20 s of records, due 3 to 10 s later.
+    /// Under a minute for each rate: 20 s of records, due 3 to 10 s later.
     #[arg(long)]
     pub quick: bool,
     /// Another setting of the roles, such as `--set emitter.early=1s`. May be repeated.
     #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
     pub settings: Vec<String>,
-    /// Print one JSON object instead of a table.
-    #[arg(long)]
-    pub json: bool,
+    /// How it is told.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// Runs; `Ok(false)` when a record was lost or early.
@@ -52,47 +69,114 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     if args.quick {
         (args.seconds, args.delay_min, args.delay_max) = (20, 3, 10);
     }
-    let Some(records) = args.seconds.checked_mul(args.rate).filter(|n| *n > 0) else {
-        bail!(
-            "--rate and --for must be above 0, and make at most {} records",
-            u32::MAX
-        );
-    };
     if args.delay_min > args.delay_max {
         bail!("--delay-min must not be above --delay-max");
     }
     let stack = args.tiers.calm_stack().await?;
+    if args.shares.is_empty() {
+        let name = format!("lateness-{}", args.tiers.name());
+        let (result, kept) = at_rate(&stack, &args, args.rate, &name).await?;
+        print(&together([result, scenario(&args)]), args.output.json);
+        return Ok(kept);
+    }
+    let full_per_s = full_rate(&stack, &args).await?;
+    let (mut by_share, mut all_kept) = (Map::new(), true);
+    for share in args.shares.clone() {
+        let rate = (full_per_s / 100 * share).max(1);
+        let name = format!("lateness-{}-{share}", args.tiers.name());
+        let (result, kept) = at_rate(&stack, &args, rate, &name).await?;
+        by_share.insert(format!("{share}%"), result);
+        all_kept &= kept;
+    }
+    let result = json!({"full_records_per_s": full_per_s, "by_share": by_share});
+    print(&together([result, scenario(&args)]), args.output.json);
+    Ok(all_kept)
+}
+
+fn scenario(args: &LatenessArgs) -> Value {
+    json!({
+        "scenario": "lateness", "tiers": args.tiers.name(), "record_bytes": args.record_bytes,
+        "delay_s": [args.delay_min, args.delay_max],
+    })
+}
+
+/// One run at this many records a second: its figures, and whether no record was lost or early.
+async fn at_rate(
+    stack: &Stack,
+    args: &LatenessArgs,
+    rate_per_s: u32,
+    name: &str,
+) -> anyhow::Result<(Value, bool)> {
+    let Some(records) = args.seconds.checked_mul(rate_per_s) else {
+        bail!("--rate and --for make more than {} records", u32::MAX);
+    };
     let endpoints = stack.endpoints();
     let stage = Stage::create(endpoints, args.tiers, &args.settings).await?;
     let roles = stage.start_roles(1).await?;
-    let before = Taken::now(&roles, &stack).await?;
+    let timeline = Timeline::of(roles.pids());
+    let before = Taken::now(&roles, stack).await?;
     let load = Load {
         topic: stage.delay_topic.clone(),
         target: stage.target.clone(),
-        rate_per_s: args.rate,
+        rate_per_s,
         records,
         record_bytes: args.record_bytes,
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
+        priorities: Priority::ALL.into(),
         poison: None,
     };
     let patience = Duration::from_secs(args.delay_max + 30);
+    let from_ms = SystemClock.now_ms();
     let (sent, seen) = tokio::join!(
         load::send(&endpoints.kafka, &load),
         reader::read(&endpoints.kafka, &stage.outputs, records, patience)
     );
     let (sent, seen) = (sent?, seen?);
-    let after = Taken::now(&roles, &stack).await?;
+    let after = Taken::now(&roles, stack).await?;
     let usd = usd_per_million(&roles, records).await?;
     roles.stop().await?;
     let summary = json!({
-        "scenario": "lateness", "tiers": args.tiers.name(), "rate_per_s": args.rate, "record_bytes": args.record_bytes,
-        "delay_s": [args.delay_min, args.delay_max], "sent": sent.records,
+        "rate_per_s": rate_per_s, "sent": sent.records,
         "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
         "cpu_us_per_record": after.cpu_us_since(&before, records), "memory_mib": after.memory_mib(),
         "usd_per_million": usd,
     });
     let result = together([summary, published(&seen, &stage.outputs)?]);
-    print(&result, args.json)?;
-    Ok(seen.lost() == 0 && seen.early == 0)
+    let kept = seen.lost() == 0 && seen.early == 0;
+    let run = Drawn {
+        seen,
+        outputs: stage.outputs,
+        from_ms,
+        memory: timeline.memory(),
+    };
+    let caption = format!("{rate_per_s} records/s, {} tiers", args.tiers.name());
+    args.output.draw(name, &caption, &run)?;
+    Ok((result, kept))
+}
+
+/// The highest rate at which nothing piles up: neither in the load's producer nor before the due times.
+async fn full_rate(stack: &Stack, args: &LatenessArgs) -> anyhow::Result<u32> {
+    let tried = LatenessArgs {
+        seconds: TRY_S,
+        delay_min: TRY_DELAY_S.0,
+        delay_max: TRY_DELAY_S.1,
+        output: Output::default(),
+        ..args.clone()
+    };
+    let (mut full, mut rate) = (0, FIRST_PER_S);
+    loop {
+        let (figures, kept) = at_rate(stack, &tried, rate, "").await?;
+        let figure = |path| figures.pointer(path).and_then(Value::as_f64);
+        let flat = |ms: Option<f64>| ms.is_some_and(|ms| ms <= FLAT_P99_MS);
+        if !kept || !flat(figure("/lateness_ms/p99")) || !flat(figure("/generator_behind_ms_max")) {
+            break;
+        }
+        full = rate;
+        rate = (f64::from(rate) * STEP) as u32;
+    }
+    if full == 0 {
+        bail!("this machine does not keep up with {FIRST_PER_S} records/s: use --rate");
+    }
+    Ok(full)
 }

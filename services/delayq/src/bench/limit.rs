@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
 use delayq_stack::{Stack, Usage};
 use serde_json::{Value, json};
 
@@ -61,6 +62,7 @@ impl Limit {
             record_bytes,
             first_ms: SystemClock.now_ms(),
             rate_per_s: 0,
+            priorities: Priority::ALL.into(),
             delay_ms: 0..=0,
         };
         let took = preload(&stack.endpoints().kafka, &load).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
 use delayq_stack::Stack;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -47,7 +48,7 @@ pub struct LongArgs {
     /// Another setting of the roles. May be repeated.
     #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
     pub settings: Vec<String>,
-    /// Print one JSON object on one line.
+    /// Print one JSON object on one line instead of a table.
     #[arg(long)]
     pub json: bool,
 }
@@ -79,7 +80,7 @@ pub async fn run(args: &LongArgs) -> anyhow::Result<bool> {
         .and_then(Value::as_f64)
         .unwrap_or(f64::NAN);
     let ratio = json!({"ratio_to_copy": rounded(rate / limit.records_per_s())});
-    print(&together([result, ratio]), args.json)?;
+    print(&together([result, ratio]), args.json);
     Ok(kept)
 }
 
@@ -94,6 +95,7 @@ async fn written(stack: &Stack, args: &LongArgs) -> anyhow::Result<Value> {
         record_bytes: usize::try_from(args.record_bytes)?,
         first_ms: SystemClock.now_ms() + ms(FIRST_DUE)?,
         rate_per_s: 0,
+        priorities: Priority::ALL.into(),
         delay_ms: 0..=spread_ms,
     };
     preload(&stack.endpoints().kafka, &load).await?;
@@ -135,6 +137,7 @@ async fn handed_over(stack: &Stack, args: &LongArgs) -> anyhow::Result<(Value, b
         record_bytes: usize::try_from(args.record_bytes)?,
         first_ms: bucket_ms,
         rate_per_s: 0,
+        priorities: Priority::ALL.into(),
         delay_ms: 0..=COMPRESSED_BUCKET_MS - 1,
     };
     preload(servers, &load).await?;

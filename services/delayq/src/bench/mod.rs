@@ -10,12 +10,15 @@ pub mod lateness;
 mod limit;
 mod load;
 pub mod long;
+mod plots;
 pub mod poison;
+pub mod priority;
 mod reader;
 mod report;
 mod stage;
 pub mod sustained;
 mod taken;
+mod timeline;
 
 pub use stage::Tiers;
 
@@ -31,8 +34,12 @@ pub enum Scenario {
     /// Due in days: how fast they are written to DynamoDB and a bucket of them is handed over, and what it costs. Exit code
     /// 1 when one is lost or early.
     Long(long::LongArgs),
-    /// How late records are published at a steady rate. Exit code 1 when one is lost or early.
+    /// How late records are published at a steady rate, or at shares of the highest rate that this machine keeps up with.
+    /// Exit code 1 when one is lost or early.
     Lateness(lateness::LatenessArgs),
+    /// Whether high priority keeps its lateness while standard and low are backlogged in SQS. Exit code 1 when a record is
+    /// lost or early, or the backlog was gone first.
+    Priority(priority::PriorityArgs),
     /// Whether one record that cannot be published delays the others: lateness without it and with it. Exit code 1 when
     /// a record is lost or early, or the poison is not dead-lettered, alone and after its tries.
     Poison(poison::PoisonArgs),

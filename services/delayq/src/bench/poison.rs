@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use delayq_core::headers::{ERROR_CODE, ERROR_DETAIL, OUT_DUE_MS};
+use delayq_core::priority::Priority;
 use delayq_core::record::Incoming;
 use delayq_kafka::TopicLog;
 use delayq_runtime::config::Config;
@@ -84,7 +85,7 @@ pub async fn run(args: &PoisonArgs) -> anyhow::Result<bool> {
         "lateness_p99_ms": {"without": p99(&without), "with": p99(&with)},
         "without": without, "with": with,
     });
-    print(&result, args.json)?;
+    print(&result, args.json);
     Ok(good && also_good)
 }
 
@@ -114,6 +115,7 @@ async fn round(
         record_bytes: args.record_bytes,
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
+        priorities: Priority::ALL.into(),
         poison: poison.map(|kind| Poison {
             target: poison_target,
             value_bytes: if kind == PoisonKind::TooLarge {

@@ -160,6 +160,16 @@ fn partitions(consumer: &BaseConsumer, topics: &[String]) -> anyhow::Result<Vec<
     Ok(partitions)
 }
 
+/// How many records the topics hold between them.
+pub(super) async fn held(bootstrap_servers: &str, topics: &[String]) -> anyhow::Result<i64> {
+    let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
+    tokio::task::spawn_blocking(move || {
+        let consumer = watcher(&servers)?;
+        count(&consumer, &partitions(&consumer, &topics)?)
+    })
+    .await?
+}
+
 /// Waits until the topics hold `records` records between them, or got none for `patience`; true if they do.
 pub(super) async fn until_holding(
     bootstrap_servers: &str,
@@ -170,21 +180,11 @@ pub(super) async fn until_holding(
     const LOOK_AGAIN: Duration = Duration::from_millis(200);
     let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
     tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &servers)
-            .set("group.id", "delayq-bench-watch")
-            .create()
-            .context("a consumer for topics of the bench")?;
+        let consumer = watcher(&servers)?;
         let partitions = partitions(&consumer, &topics)?;
         let (mut held, mut grew) = (0, Instant::now());
         loop {
-            let mut now = 0;
-            for (topic, partition) in &partitions {
-                let (low, high) = consumer
-                    .fetch_watermarks(topic, *partition, ANSWER)
-                    .with_context(|| format!("topic {topic}"))?;
-                now += high - low;
-            }
+            let now = count(&consumer, &partitions)?;
             if now >= i64::from(records) {
                 return Ok(true);
             }
@@ -197,4 +197,23 @@ pub(super) async fn until_holding(
         }
     })
     .await?
+}
+
+fn watcher(bootstrap_servers: &str) -> anyhow::Result<BaseConsumer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", "delayq-bench-watch")
+        .create()
+        .context("a consumer for topics of the bench")
+}
+
+fn count(consumer: &BaseConsumer, partitions: &[(String, i32)]) -> anyhow::Result<i64> {
+    let mut held = 0;
+    for (topic, partition) in partitions {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, *partition, ANSWER)
+            .with_context(|| format!("topic {topic}"))?;
+        held += high - low;
+    }
+    Ok(held)
 }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
 use delayq_stack::Stack;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -15,9 +16,10 @@ use tokio::time::Instant;
 use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader;
-use super::report::{median, print, published, rounded, together};
+use super::report::{Drawn, Output, median, print, published, rounded, together};
 use super::stage::{Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
+use super::timeline::Timeline;
 
 /// From the start of the roles until they read.
 const ROLES_START: Duration = Duration::from_millis(1_500);
@@ -58,9 +60,9 @@ pub struct SustainedArgs {
     /// Another setting of the roles, such as `--set packing.zstd_level=3`. May be repeated.
     #[arg(long = "set", value_name = "SECTION.FIELD=VALUE")]
     pub settings: Vec<String>,
-    /// Print one JSON object on one line.
-    #[arg(long)]
-    pub json: bool,
+    /// How it is told.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 impl SustainedArgs {
@@ -84,22 +86,41 @@ impl SustainedArgs {
 pub async fn run(args: &SustainedArgs) -> anyhow::Result<bool> {
     let args = args.effective();
     let stack = args.tiers.stack().await?;
+    let (figures, kept) = measure(&stack, &args).await?;
+    print(&figures, args.output.json);
+    Ok(kept)
+}
+
+/// The figures, and whether no record was lost or early.
+pub(super) async fn measure(stack: &Stack, args: &SustainedArgs) -> anyhow::Result<(Value, bool)> {
     let (tiers, settings) = (args.tiers, &args.settings);
     let record_bytes = usize::try_from(args.record_bytes)?;
-    let mut limit = Limit::measure(&stack, tiers, settings, args.records, record_bytes).await?;
+    let mut limit = Limit::measure(stack, tiers, settings, args.records, record_bytes).await?;
     let mut runs = Vec::new();
     for _ in 0..args.runs {
-        runs.push(one_run(&stack, &args, &limit).await?);
-        limit.copy_again(&stack).await?;
+        runs.push(one_run(stack, args, &limit).await?);
+        limit.copy_again(stack).await?;
     }
-    print(&result(&args, &limit, &runs), args.json)?;
-    Ok(runs.iter().all(|run| run.kept))
+    let figures = result(args, &limit, &runs);
+    if let Some(run) = middle(&runs) {
+        let name = format!("sustained-{}", tiers.name());
+        let caption = format!("sustained, {} tiers", tiers.name());
+        args.output.draw(&name, &caption, &run.drawn)?;
+    }
+    Ok((figures, runs.iter().all(|run| run.kept)))
 }
 
 struct Run {
     records_per_s: f64,
     kept: bool,
     figures: Value,
+    drawn: Drawn,
+}
+
+/// The run that has the median rate.
+fn middle(runs: &[Run]) -> Option<&Run> {
+    let rate = median(runs.iter().map(|run| run.records_per_s).collect());
+    runs.iter().find(|run| run.records_per_s == rate)
 }
 
 async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::Result<Run> {
@@ -117,12 +138,14 @@ async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::
         record_bytes: usize::try_from(args.record_bytes)?,
         first_ms,
         rate_per_s: copy_per_s as u32,
+        priorities: Priority::ALL.into(),
         delay_ms: i64::from(args.delay_min) * 1000..=i64::from(args.delay_max) * 1000,
     };
     preload(servers, &load).await?;
     tokio::time::sleep_until(start_roles).await;
     let roles = stage.start_roles(args.replicas).await?;
     let started_ms = SystemClock.now_ms();
+    let timeline = Timeline::of(roles.pids());
     let before = Taken::now(&roles, stack).await?;
     reader::until_holding(servers, &stage.outputs, args.records, PATIENCE).await?;
     let after = Taken::now(&roles, stack).await?;
@@ -148,6 +171,12 @@ async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::
         records_per_s: f64::from(seen.published) / took_s,
         kept: seen.lost() == 0 && seen.early == 0,
         figures: together([published(&seen, &stage.outputs)?, of_run]),
+        drawn: Drawn {
+            seen,
+            outputs: stage.outputs.clone(),
+            from_ms: started_ms,
+            memory: timeline.memory(),
+        },
     })
 }
 
@@ -155,8 +184,7 @@ fn result(args: &SustainedArgs, limit: &Limit, runs: &[Run]) -> Value {
     let rates: Vec<f64> = runs.iter().map(|run| run.records_per_s.round()).collect();
     let rate = median(rates.clone());
     // The figures beside the rate are those of the run that had it; what must be none is counted over all.
-    let middle = runs.iter().find(|run| run.records_per_s.round() == rate);
-    let figures = middle.map_or(Value::Null, |run| run.figures.clone());
+    let figures = middle(runs).map_or(Value::Null, |run| run.figures.clone());
     let sum = |name: &str| -> u64 {
         let each = runs
             .iter()

@@ -28,7 +28,7 @@ fn producer_config(bootstrap_servers: &str, linger_ms: u32) -> ClientConfig {
     config
 }
 
-/// The control headers of record `n`. Priorities take turns.
+/// The control headers of a record.
 fn headers(number: &str, due_ms: &str, target: &str, priority: Priority) -> OwnedHeaders {
     let header = |key, value| Header {
         key,
@@ -41,10 +41,8 @@ fn headers(number: &str, due_ms: &str, target: &str, priority: Priority) -> Owne
         .insert(header(NUMBER, number))
 }
 
-fn priority_of(n: u32) -> Priority {
-    let turn = usize::try_from(n).unwrap_or(0) % Priority::ALL.len();
-    Priority::ALL
-        .get(turn)
-        .copied()
-        .unwrap_or(Priority::Standard)
+/// Of record `n`: the priorities of its load take turns.
+fn turn_of(n: u32, priorities: &[Priority]) -> Priority {
+    let turn = usize::try_from(n).unwrap_or(0) % priorities.len().max(1);
+    priorities.get(turn).copied().unwrap_or(Priority::Standard)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::priority::Priority;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use std::time::Instant;
 
-use super::{body, headers, priority_of, producer_config};
+use super::{body, headers, producer_config, turn_of};
 use crate::sequence::Sequence;
 
 /// Shorter waits are not worth a sleep: records of the next millisecond are sent together, each with its own moment.
@@ -27,6 +28,8 @@ pub(in crate::bench) struct Load {
     pub(in crate::bench) record_bytes: usize,
     pub(in crate::bench) delay_min: Duration,
     pub(in crate::bench) delay_max: Duration,
+    /// They take turns.
+    pub(in crate::bench) priorities: Vec<Priority>,
     /// One record more in the middle, which cannot be published.
     pub(in crate::bench) poison: Option<Poison>,
 }
@@ -79,7 +82,7 @@ fn send_paced(bootstrap_servers: &str, load: &Load) -> anyhow::Result<Sent> {
         let delay_ms = delay_min_ms + i64::try_from(random.next() % spread_ms)?;
         let due = (moment_ms + delay_ms).to_string();
         let number = n.to_string();
-        let headers = headers(&number, &due, &load.target, priority_of(n));
+        let headers = headers(&number, &due, &load.target, turn_of(n, &load.priorities));
         body::write(&mut text, n, load.record_bytes, &mut random);
         producer
             .send(

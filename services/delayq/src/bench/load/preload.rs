@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use delayq_core::priority::Priority;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::time::Instant;
 
-use super::{body, headers, priority_of, producer_config};
+use super::{body, headers, producer_config, turn_of};
 use crate::sequence::Sequence;
 
 const THREADS: u32 = 2;
@@ -29,6 +30,8 @@ pub(in crate::bench) struct Preload {
     pub(in crate::bench) first_ms: i64,
     /// Records whose moments fall in one second; 0: all in the same moment.
     pub(in crate::bench) rate_per_s: u32,
+    /// They take turns.
+    pub(in crate::bench) priorities: Vec<Priority>,
     /// A record is due this long after its moment, uniformly.
     pub(in crate::bench) delay_ms: std::ops::RangeInclusive<i64>,
 }
@@ -76,7 +79,7 @@ fn fill(bootstrap_servers: &str, load: &Preload, thread: u32) -> anyhow::Result<
         body::write(&mut text, n, load.record_bytes, &mut random);
         let number = n.to_string();
         let due = load.due_ms(n, &mut random).to_string();
-        let headers = headers(&number, &due, &load.target, priority_of(n));
+        let headers = headers(&number, &due, &load.target, turn_of(n, &load.priorities));
         let mut record = BaseRecord::to(&load.topic)
             .key(&number)
             .payload(&text)

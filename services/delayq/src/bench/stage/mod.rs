@@ -17,6 +17,7 @@ use crate::init::{InitArgs, init_with};
 use crate::{settings, topology};
 pub(super) use processes::Roles;
 
+const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
 /// Partitions of the delay topics and of each output topic.
 const PARTITIONS: i32 = 6;
 
@@ -135,7 +136,12 @@ impl Stage {
 
     /// Starts so many processes of each role; returns when all are ready.
     pub(super) async fn start_roles(&self, replicas: u32) -> anyhow::Result<Roles> {
-        Roles::start(self.tiers, &self.set, replicas).await
+        Roles::start(self.tiers, &ROLES, &self.set, replicas).await
+    }
+
+    /// Starts one process of each of these roles, over the stack; returns when all are ready.
+    pub(super) async fn start_some(&self, which: &[&str]) -> anyhow::Result<Roles> {
+        Roles::start(Tiers::Stack, which, &self.set, 1).await
     }
 }
 

@@ -31,16 +31,18 @@ pub(crate) struct Roles {
 }
 
 impl Roles {
-    /// So many processes a role; over tiers in memory one with all.
-    pub(super) async fn start(tiers: Tiers, set: &[String], replicas: u32) -> anyhow::Result<Self> {
+    /// So many processes of each of these roles; over tiers in memory one with all.
+    pub(super) async fn start(
+        tiers: Tiers,
+        which: &[&str],
+        set: &[String],
+        replicas: u32,
+    ) -> anyhow::Result<Self> {
         let one = |words: &[&str], name: &str| {
             (words.iter().map(OsString::from).collect(), name.to_owned())
         };
         let commands: Vec<(Vec<OsString>, String)> = match tiers {
-            Tiers::Stack => ["router", "scheduler", "emitter"]
-                .iter()
-                .map(|role| one(&["run", role], role))
-                .collect(),
+            Tiers::Stack => which.iter().map(|role| one(&["run", role], role)).collect(),
             Tiers::Embedded => vec![one(&["bench", "roles"], "all")],
         };
         let logs = std::env::temp_dir().join(format!("delayq-{}", uuid::Uuid::new_v4().simple()));
@@ -118,6 +120,13 @@ impl Roles {
             }
         }
         Ok(())
+    }
+
+    /// Name and id of each.
+    pub(crate) fn pids(&self) -> Vec<(String, u32)> {
+        let each = self.running.iter();
+        each.map(|one| (one.name.clone(), one.process.pid()))
+            .collect()
     }
 
     /// What each has taken since its start.
