@@ -301,37 +301,13 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
 }
 
 async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
-    let kept = match scenario {
-        Scenario::Roles { config } => {
-            let tiers = EmbeddedTiers::default().backends();
-            let config = config.load_embedded()?;
-            return run_over(RoleArg::All, config, Some(tiers), Router::new()).await;
-        }
-        Scenario::Sustained(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::sustained::run(&args).await?
-        }
-        Scenario::Burst(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::burst::run(&args).await?
-        }
-        Scenario::Long(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::long::run(&args).await?
-        }
-        Scenario::Lateness(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::lateness::run(&args).await?
-        }
-        Scenario::Priority(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::priority::run(&args).await?
-        }
-        Scenario::Poison(args) => {
-            telemetry::init_logs(&quiet("warn"))?;
-            bench::poison::run(&args).await?
-        }
-    };
+    if let Scenario::Roles { config } = scenario {
+        let tiers = EmbeddedTiers::default().backends();
+        let config = config.load_embedded()?;
+        return run_over(RoleArg::All, config, Some(tiers), Router::new()).await;
+    }
+    telemetry::init_logs(&quiet("warn"))?;
+    let kept = bench::run(scenario).await?;
     Ok(if kept { 0 } else { EXIT_FAILED })
 }
 

@@ -13,7 +13,7 @@ use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader::{self, Seen};
 use super::report::{Drawn, Output, print, published, rounded, together};
-use super::stage::{Roles, Stage, Tiers};
+use super::stage::{PARTITIONS, Roles, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
@@ -76,6 +76,7 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
         &args.settings,
         args.records,
         record_bytes,
+        PARTITIONS,
     )
     .await?;
     let stage = Stage::create(stack.endpoints(), args.tiers, &args.settings).await?;

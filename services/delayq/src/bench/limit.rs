@@ -52,8 +52,10 @@ impl Limit {
         settings: &[String],
         records: u32,
         record_bytes: usize,
+        partitions: u32,
     ) -> anyhow::Result<Self> {
-        let stage = Stage::create(stack.endpoints(), tiers, settings).await?;
+        let endpoints = stack.endpoints();
+        let stage = Stage::with_partitions(endpoints, tiers, settings, partitions).await?;
         let records = records.min(RECORDS);
         let load = Preload {
             topic: stage.delay_topic.clone(),
@@ -88,7 +90,13 @@ impl Limit {
             uuid::Uuid::new_v4().simple()
         );
         let setting = ("message.timestamp.type", "LogAppendTime");
-        create_outputs(&self.stage.config, std::slice::from_ref(&to), setting).await?;
+        create_outputs(
+            &self.stage.config,
+            std::slice::from_ref(&to),
+            self.stage.partitions,
+            setting,
+        )
+        .await?;
         let records_per_s = copy(
             &self.stage.config,
             &self.stage.delay_topic,

@@ -14,7 +14,7 @@ use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader;
 use super::report::{print, published, rounded, together};
-use super::stage::{Roles, Stage, Tiers};
+use super::stage::{PARTITIONS, Roles, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use crate::settings::COMPRESSED;
 
@@ -67,7 +67,15 @@ pub async fn run(args: &LongArgs) -> anyhow::Result<bool> {
     let stack = Tiers::Stack.stack().await?;
     let record_bytes = usize::try_from(args.record_bytes)?;
     let settings = &args.settings;
-    let limit = Limit::measure(&stack, Tiers::Stack, settings, args.records, record_bytes).await?;
+    let limit = Limit::measure(
+        &stack,
+        Tiers::Stack,
+        settings,
+        args.records,
+        record_bytes,
+        PARTITIONS,
+    )
+    .await?;
     let written = written(&stack, &args).await?;
     let (handed_over, kept) = handed_over(&stack, &args).await?;
     let summary = json!({

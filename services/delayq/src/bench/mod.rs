@@ -15,6 +15,7 @@ pub mod poison;
 pub mod priority;
 mod reader;
 mod report;
+pub mod series;
 mod stage;
 pub mod sustained;
 mod taken;
@@ -28,6 +29,10 @@ pub enum Scenario {
     /// How many records a second go the whole way, beside a plain copy of the same records. Exit code 1 when one is lost
     /// or early.
     Sustained(sustained::SustainedArgs),
+    /// The sustained rate of records of several sizes: tiny, usual, and larger than a batch.
+    Sizes(series::SizesArgs),
+    /// The sustained rate of one, two and four processes of each role, with as many partitions and shards.
+    Scale(series::ScaleArgs),
     /// All due at once: intake, memory while they wait, and how fast they are published; with --restart by roles that were
     /// killed meanwhile. Exit code 1 when one is lost or early.
     Burst(burst::BurstArgs),
@@ -50,4 +55,22 @@ pub enum Scenario {
         #[command(flatten)]
         config: crate::cli::ConfigArgs,
     },
+}
+
+/// Runs a scenario; `Ok(false)` when a promise was not kept.
+///
+/// # Errors
+/// A stack that does not start, settings that do not fit it, or a plot that cannot be drawn.
+pub(crate) async fn run(scenario: Scenario) -> anyhow::Result<bool> {
+    match scenario {
+        Scenario::Sustained(args) => sustained::run(&args).await,
+        Scenario::Sizes(args) => series::sizes(&args).await,
+        Scenario::Scale(args) => series::scale(&args).await,
+        Scenario::Burst(args) => burst::run(&args).await,
+        Scenario::Long(args) => long::run(&args).await,
+        Scenario::Lateness(args) => lateness::run(&args).await,
+        Scenario::Priority(args) => priority::run(&args).await,
+        Scenario::Poison(args) => poison::run(&args).await,
+        Scenario::Roles { .. } => anyhow::bail!("the roles of a bench are run by the bench"),
+    }
 }

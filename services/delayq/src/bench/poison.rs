@@ -103,6 +103,7 @@ async fn round(
         create_outputs(
             &stage.config,
             &[topic],
+            stage.partitions,
             ("max.message.bytes", SMALL_TOPIC_BYTES),
         )
         .await?;

@@ -17,7 +17,7 @@ use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader;
 use super::report::{Drawn, Output, median, print, published, rounded, together};
-use super::stage::{Stage, Tiers};
+use super::stage::{PARTITIONS, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
@@ -54,6 +54,9 @@ pub struct SustainedArgs {
     /// Processes of each role; over embedded tiers always one with all.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub replicas: u32,
+    /// Partitions of the delay topic and of each output topic.
+    #[arg(long, default_value_t = PARTITIONS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub partitions: u32,
     /// Under a minute: one run of fewer records with delays of 3 to 5 s.
     #[arg(long)]
     pub quick: bool,
@@ -95,7 +98,15 @@ pub async fn run(args: &SustainedArgs) -> anyhow::Result<bool> {
 pub(super) async fn measure(stack: &Stack, args: &SustainedArgs) -> anyhow::Result<(Value, bool)> {
     let (tiers, settings) = (args.tiers, &args.settings);
     let record_bytes = usize::try_from(args.record_bytes)?;
-    let mut limit = Limit::measure(stack, tiers, settings, args.records, record_bytes).await?;
+    let mut limit = Limit::measure(
+        stack,
+        tiers,
+        settings,
+        args.records,
+        record_bytes,
+        args.partitions,
+    )
+    .await?;
     let mut runs = Vec::new();
     for _ in 0..args.runs {
         runs.push(one_run(stack, args, &limit).await?);
@@ -125,7 +136,13 @@ fn middle(runs: &[Run]) -> Option<&Run> {
 
 async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::Result<Run> {
     let servers = &stack.endpoints().kafka;
-    let stage = Stage::create(stack.endpoints(), args.tiers, &args.settings).await?;
+    let stage = Stage::with_partitions(
+        stack.endpoints(),
+        args.tiers,
+        &args.settings,
+        args.partitions,
+    )
+    .await?;
     let copy_per_s = limit.records_per_s();
     let fill_s = f64::from(args.records) / limit.fill_per_s * FILL_MARGIN;
     let start_roles = Instant::now() + Duration::from_secs_f64(fill_s);
@@ -193,7 +210,7 @@ fn result(args: &SustainedArgs, limit: &Limit, runs: &[Run]) -> Value {
     };
     let summary = json!({
         "scenario": "sustained", "tiers": args.tiers.name(), "records": args.records, "runs": args.runs,
-        "replicas": args.replicas, "record_bytes": args.record_bytes, "delay_s": [args.delay_min, args.delay_max],
+        "replicas": args.replicas, "partitions": args.partitions, "record_bytes": args.record_bytes, "delay_s": [args.delay_min, args.delay_max],
         "records_per_s": rate, "records_per_s_runs": rates,
         "ratio_to_copy": rounded(rate / limit.records_per_s()),
         "lost": sum("lost"), "early": sum("early"), "duplicates": sum("duplicates"),

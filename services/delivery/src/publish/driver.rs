@@ -19,6 +19,7 @@ use super::breaker::Breaker;
 use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
 use super::metrics as names;
+use super::pace::Pace;
 
 /// How a job ended, confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +155,9 @@ pub fn start<T: Send + 'static>(
         jitter: Jitter::default(),
         look_at: Instant::now(),
         published: names::Published::new(),
+        pace: Pace::new(Instant::now()),
     };
+    metrics::gauge!(names::PASS_MS, "service" => driver.settings.service).set(0.0);
     metrics::gauge!(names::BREAKER_OPEN, "service" => driver.settings.service).set(0.0);
     for cause in ["broker", "record"] {
         metrics::counter!(names::RETRIES, "cause" => cause).increment(0);
@@ -191,6 +194,7 @@ struct Driver<T> {
     /// When it is looked next how late the oldest record is.
     look_at: Instant,
     published: names::Published,
+    pace: Pace,
 }
 
 /// How often the oldest record is looked for, at most: that walks through all that are due.
@@ -207,9 +211,9 @@ impl<T: Send + 'static> Driver<T> {
         let mut ack_batch = Vec::with_capacity(1024);
         loop {
             self.watch_sink();
-            self.publish_ready();
+            self.pass();
             self.watch_oldest();
-            let wake = Instant::now() + self.sleep();
+            let wake = (Instant::now() + self.sleep()).max(self.pace.next());
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.emission.hold(job)),
@@ -290,17 +294,34 @@ impl<T: Send + 'static> Driver<T> {
         self.emission.held() == 0 && self.storing.is_empty()
     }
 
-    fn publish_ready(&mut self) {
+    /// Hands over what is due, unless the last pass was just now and many are on their way.
+    fn pass(&mut self) {
+        let now = Instant::now();
+        if now < self.pace.next() {
+            return;
+        }
+        let distance = self.pace.distance();
+        let handed_over = self.publish_ready();
+        self.pace.passed(handed_over, now);
+        if self.pace.distance() != distance {
+            metrics::gauge!(names::PASS_MS, "service" => self.settings.service)
+                .set(self.pace.distance().as_secs_f64() * 1000.0);
+        }
+    }
+
+    /// How many were handed over.
+    fn publish_ready(&mut self) -> usize {
+        let mut handed_over = 0;
         while !self.sink_full && self.emission.under_way() < self.settings.max_under_way {
             let now_ms = self.clock.now_ms();
             if self.breaker.is_open()
                 && (self.emission.next_ms().is_none_or(|at| at > now_ms)
                     || !self.breaker.admit(now_ms))
             {
-                return;
+                break;
             }
             let Some((id, attempt)) = self.emission.pop(now_ms) else {
-                return;
+                break;
             };
             if !attempt.job.is_alive() {
                 self.end(id, EndKind::Abandoned);
@@ -319,8 +340,11 @@ impl<T: Send + 'static> Driver<T> {
             if self.sink.publish(&outgoing, acknowledge).is_err() {
                 self.emission.put_back(id);
                 self.sink_full = true;
+            } else {
+                handed_over += 1;
             }
         }
+        handed_over
     }
 
     fn acknowledged(&mut self, id: JobId, result: Result<Published, PortError>) {

@@ -20,6 +20,8 @@ pub const BREAKER_OPEN: &str = "delayq_breaker_open";
 /// Gauge, milliseconds: how late the record is right now that is the latest of those held, due and not confirmed; 0 when
 /// none is. Label: service.
 pub const OLDEST_OVERDUE_MS: &str = "delayq_publish_oldest_overdue_ms";
+/// Gauge, milliseconds: how far apart records are handed to the producer in passes; 0 while few are due. Label: service.
+pub const PASS_MS: &str = "delayq_publish_pass_ms";
 
 /// How late records were published: counted by the batch, since most of a batch are equally late, and handles are found
 /// once.
@@ -96,6 +98,11 @@ pub fn describe() {
     ::metrics::describe_gauge!(
         BREAKER_OPEN,
         "1 while publishing is held back because Kafka is away"
+    );
+    ::metrics::describe_gauge!(
+        PASS_MS,
+        ::metrics::Unit::Milliseconds,
+        "How far apart records are handed to the producer in passes"
     );
     ::metrics::describe_gauge!(
         OLDEST_OVERDUE_MS,

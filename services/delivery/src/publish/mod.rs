@@ -7,6 +7,7 @@ pub mod dead_letter;
 pub mod driver;
 pub mod emission;
 pub mod metrics;
+pub mod pace;
 
 pub use dead_letter::DeadLetter;
 pub use driver::{End, EndKind, PublishSettings, Publisher, always_alive, start};

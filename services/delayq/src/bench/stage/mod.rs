@@ -19,7 +19,7 @@ pub(super) use processes::Roles;
 
 const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
 /// Partitions of the delay topics and of each output topic.
-const PARTITIONS: i32 = 6;
+pub(super) const PARTITIONS: u32 = 6;
 
 /// Which stores lie behind the ports. Kafka is Apache Kafka in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +60,8 @@ impl Tiers {
 pub(super) struct Stage {
     pub(super) config: Config,
     pub(super) tiers: Tiers,
+    /// Of each topic.
+    pub(super) partitions: i32,
     /// Of all names.
     pub(super) prefix: String,
     pub(super) target: String,
@@ -77,6 +79,17 @@ impl Stage {
         tiers: Tiers,
         settings: &[String],
     ) -> anyhow::Result<Self> {
+        Self::with_partitions(endpoints, tiers, settings, PARTITIONS).await
+    }
+
+    /// The same with so many partitions of each topic.
+    pub(super) async fn with_partitions(
+        endpoints: &Endpoints,
+        tiers: Tiers,
+        settings: &[String],
+        partitions: u32,
+    ) -> anyhow::Result<Self> {
+        let partitions = i32::try_from(partitions)?;
         let prefix = format!("bench-{}", uuid::Uuid::new_v4().simple());
         let target = format!("{prefix}.out");
         let delay_topic = format!("{prefix}.delay");
@@ -102,7 +115,7 @@ impl Stage {
         match tiers {
             Tiers::Stack => {
                 let args = InitArgs {
-                    partitions: PARTITIONS,
+                    partitions,
                     ..InitArgs::default()
                 };
                 init_with(&config, &args, &mut |line| tracing::info!(line)).await?;
@@ -110,21 +123,18 @@ impl Stage {
             Tiers::Embedded => {
                 let topics: Vec<TopicSpec> = topology::topics(&config, &[])
                     .iter()
-                    .map(|topic| topic.spec(&config, PARTITIONS, -1))
+                    .map(|topic| topic.spec(&config, partitions, -1))
                     .collect();
                 create_topics(&config, &topics).await?;
             }
         }
         let outputs: Vec<_> = Priority::ALL.map(|p| format!("{target}.{p}")).into();
         // The broker's clock says when a record was published, not the emitter's.
-        create_outputs(
-            &config,
-            &outputs,
-            ("message.timestamp.type", "LogAppendTime"),
-        )
-        .await?;
+        let setting = ("message.timestamp.type", "LogAppendTime");
+        create_outputs(&config, &outputs, partitions, setting).await?;
         Ok(Self {
             config,
+            partitions,
             tiers,
             prefix,
             target,
@@ -164,6 +174,7 @@ pub(super) async fn stack_usage(stack: &Stack) -> anyhow::Result<BTreeMap<&'stat
 pub(super) async fn create_outputs(
     config: &Config,
     names: &[String],
+    partitions: i32,
     setting: (&str, &str),
 ) -> anyhow::Result<()> {
     let message_max = config.kafka.message_max.as_u64();
@@ -171,7 +182,7 @@ pub(super) async fn create_outputs(
         .iter()
         .map(|name| TopicSpec {
             name: name.clone(),
-            partitions: PARTITIONS,
+            partitions,
             replication: -1,
             config: [
                 ("max.message.bytes".to_owned(), message_max.to_string()),
