@@ -97,6 +97,25 @@ pub fn encode(map: &CommitMap) -> String {
     text
 }
 
+/// Encodes as much of a map as fits `limit_bytes`, from its beginning, and says whether that is all of it: what is left out is
+/// repeated by the next owner, as if it had not been finished.
+#[must_use]
+pub fn encode_within(map: &CommitMap, limit_bytes: usize) -> (String, bool) {
+    let whole = encode(map);
+    if whole.len() <= limit_bytes {
+        return (whole, true);
+    }
+    let first = |count| {
+        encode(&CommitMap {
+            finished: map.finished.first(count),
+            ..map.clone()
+        })
+    };
+    let counts: Vec<usize> = (1..=map.finished.ranges().len()).collect();
+    let fits = counts.partition_point(|count| first(*count).len() <= limit_bytes);
+    (first(fits), false)
+}
+
 /// Decodes metadata that came with the committed offset `committed`. `Ok(None)`: there is none.
 pub fn decode(text: &str, committed: i64) -> Result<Option<CommitMap>, MetadataFault> {
     if text.is_empty() {
@@ -236,6 +255,20 @@ mod tests {
         fn round_trip(committed in 0i64..1 << 40, epoch in prop::option::of(0i32..1000), steps in prop::collection::vec((1i64..5000, 0i64..5000), 1..300)) {
             let map = map(committed, epoch, &steps);
             prop_assert_eq!(decode(&encode(&map), committed), Ok(Some(map)));
+        }
+
+        #[test]
+        fn what_does_not_fit_is_cut_at_its_end(limit in 20usize..400, steps in prop::collection::vec((1i64..5000, 0i64..5000), 1..200)) {
+            let map = map(7, Some(1), &steps);
+            let (text, whole) = encode_within(&map, limit);
+            prop_assert!(text.len() <= limit);
+            prop_assert_eq!(whole, encode(&map).len() <= limit);
+            let kept = decode(&text, 7).unwrap().map_or(0, |kept| {
+                let count = kept.finished.ranges().len();
+                assert_eq!(kept.finished, map.finished.first(count), "its beginning");
+                count
+            });
+            prop_assert_eq!(whole, kept == steps.len());
         }
 
         #[test]

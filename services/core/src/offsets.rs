@@ -45,6 +45,14 @@ impl FinishedMap {
         self.ranges.is_empty()
     }
 
+    /// Its first `count` ranges.
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        Self {
+            ranges: self.ranges.iter().take(count).copied().collect(),
+        }
+    }
+
     /// This map up to `last`, and what `earlier` says of the offsets behind it.
     #[must_use]
     pub fn continued_by(mut self, earlier: &Self, last: i64) -> Self {

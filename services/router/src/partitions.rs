@@ -57,6 +57,26 @@ pub enum Delivered {
     Ignored,
 }
 
+/// Commits that have not been confirmed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ToCommit {
+    /// Each with as much of its map as fits.
+    pub commits: Vec<Commit>,
+    /// Partitions whose map does not fit, confirmed or not, and that have records in hand: it shrinks as these are finished.
+    pub crowded: Vec<TopicPartition>,
+}
+
+/// What was forgotten.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Discarded {
+    /// The partitions of the assignments.
+    pub partitions: Vec<TopicPartition>,
+    /// The memory that is free now.
+    pub bytes: usize,
+    /// Records left unfinished.
+    pub records: usize,
+}
+
 /// The oldest unfinished record of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -177,36 +197,42 @@ impl Partitions {
         })
     }
 
-    /// Forgets partitions: their records are not published any more. Answers with the memory freed and the
-    /// number of records left unfinished.
-    pub fn discard(&mut self, partitions: &[TopicPartition]) -> (usize, usize) {
-        let (mut bytes, mut records) = (0, 0);
-        for partition in partitions {
-            let Some(assignment) = self
-                .by_partition
-                .remove(partition)
-                .and_then(|id| self.assignments.remove(&id))
-            else {
+    /// Forgets assignments: their records are not published any more. A later assignment of the same partition stays.
+    pub fn discard(&mut self, ids: &[AssignmentId]) -> Discarded {
+        let mut discarded = Discarded::default();
+        for id in ids {
+            let Some(assignment) = self.assignments.remove(id) else {
                 continue;
             };
             assignment.alive.store(false, Ordering::Release);
-            bytes += assignment.held;
-            records += assignment.tracker.unfinished();
+            discarded.bytes += assignment.held;
+            discarded.records += assignment.tracker.unfinished();
+            if self.by_partition.get(&assignment.partition) == Some(id) {
+                self.by_partition.remove(&assignment.partition);
+            }
+            discarded.partitions.push(assignment.partition);
         }
-        (bytes, records)
+        discarded
     }
 
-    /// What there is to commit that has not been confirmed, for `ids` or for all.
+    /// What there is to commit for `ids`, or for all, with maps of at most `map_max_bytes`.
     #[must_use]
-    pub fn commits(&self, ids: Option<&[AssignmentId]>) -> Vec<Commit> {
-        self.assignments
-            .iter()
-            .filter(|(id, _)| ids.is_none_or(|ids| ids.contains(id)))
-            .filter_map(|(_, assignment)| {
-                let commit = assignment.commit()?;
-                (assignment.confirmed.as_ref() != Some(&commit)).then_some(commit)
-            })
-            .collect()
+    pub fn commits(&self, ids: Option<&[AssignmentId]>, map_max_bytes: usize) -> ToCommit {
+        let mut all = ToCommit::default();
+        let asked = |id: &AssignmentId| ids.is_none_or(|ids| ids.contains(id));
+        for (_, assignment) in self.assignments.iter().filter(|(id, _)| asked(id)) {
+            let Some((commit, whole)) = assignment.commit(map_max_bytes) else {
+                continue;
+            };
+            // With nothing in hand a pause would only keep away what makes the map smaller.
+            if !whole && assignment.tracker.unfinished() > 0 {
+                all.crowded.push(assignment.partition.clone());
+            }
+            if assignment.confirmed.as_ref() != Some(&commit) {
+                all.commits.push(commit);
+            }
+        }
+        all
     }
 
     /// A commit was confirmed.
@@ -245,18 +271,21 @@ impl Partitions {
 }
 
 impl Assignment {
-    fn commit(&self) -> Option<Commit> {
+    /// The commit, and whether its map is whole.
+    fn commit(&self, map_max_bytes: usize) -> Option<(Commit, bool)> {
         let offset = self.tracker.head()?;
         let map = CommitMap {
             committed: offset,
             leader_epoch: self.leader_epoch,
             finished: self.finished(),
         };
-        Some(Commit {
+        let (metadata, whole) = commit_metadata::encode_within(&map, map_max_bytes);
+        let commit = Commit {
             partition: self.partition.clone(),
             offset,
-            metadata: commit_metadata::encode(&map),
-        })
+            metadata,
+        };
+        Some((commit, whole))
     }
 
     /// What is finished beyond the head, by this owner or by an earlier one: what it said of records that have not come yet
@@ -275,6 +304,8 @@ impl Assignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAP_MAX: usize = 3_000;
 
     fn assigned(committed: Option<i64>, metadata: Option<String>) -> Assigned {
         Assigned {
@@ -306,10 +337,13 @@ mod tests {
             assert_eq!(before.finish(&tickets[at]), 10);
         }
         assert_eq!(before.finish(&tickets[0]), 0, "counted once");
-        let commit = before.commits(None).remove(0);
+        let commit = before.commits(None, MAP_MAX).commits.remove(0);
         assert_eq!(commit.offset, 6);
         before.confirmed(commit.clone());
-        assert!(before.commits(None).is_empty(), "nothing new to commit");
+        assert!(
+            before.commits(None, MAP_MAX).commits.is_empty(),
+            "nothing new to commit"
+        );
 
         let mut after = Partitions::default();
         after.assign(assigned(Some(commit.offset), Some(commit.metadata)));
@@ -334,13 +368,17 @@ mod tests {
             for at in [1, 2, 4] {
                 before.finish(&tickets[at]);
             }
-            let mut commit = before.commits(None).remove(0);
+            let mut commit = before.commits(None, MAP_MAX).commits.remove(0);
             let mut between = Partitions::default();
             between.assign(assigned(Some(commit.offset), Some(commit.metadata.clone())));
             for offset in delivered {
                 between.deliver(&commit.partition, offset, Some(epoch), 10, 0);
             }
-            commit = between.commits(None).pop().unwrap_or(commit);
+            commit = between
+                .commits(None, MAP_MAX)
+                .commits
+                .pop()
+                .unwrap_or(commit);
             assert_eq!(commit.offset, 5);
             let map = commit_metadata::decode(&commit.metadata, 5).unwrap();
             map.map(|map| map.finished.ranges().to_vec())
@@ -350,6 +388,67 @@ mod tests {
         assert_eq!(handed_on(5..7, 1), all, "some have come");
         assert_eq!(handed_on(5..10, 1), all, "all have come");
         assert_eq!(handed_on(5..6, 2), None, "the log was cut: other records");
+    }
+
+    #[test]
+    fn a_map_that_does_not_fit_is_committed_as_far_as_it_does() {
+        let mut before = Partitions::default();
+        before.assign(assigned(Some(0), None));
+        let tickets: Vec<_> = (0..4_000)
+            .map(|offset| ticket(&mut before, offset))
+            .collect();
+        let mut random = 7_u64;
+        for finished in tickets.iter().skip(1) {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            if random >> 63 == 0 {
+                before.finish(finished);
+            }
+        }
+        let all = before.commits(None, usize::MAX).commits.remove(0);
+        let ToCommit { commits, crowded } = before.commits(None, 400);
+        assert_eq!(crowded, [TopicPartition::new("d", 0)]);
+        assert!((300..=400).contains(&commits[0].metadata.len()));
+        let ranges = |commit: &Commit| {
+            let map = commit_metadata::decode(&commit.metadata, 0)
+                .unwrap()
+                .unwrap();
+            map.finished.ranges().to_vec()
+        };
+        let (part, all) = (ranges(&commits[0]), ranges(&all));
+        assert!(
+            part.len() > 100 && part[..] == all[..part.len()],
+            "its beginning"
+        );
+        before.confirmed(commits[0].clone());
+        let still = before.commits(None, 400);
+        assert_eq!((still.commits.len(), still.crowded.len()), (0, 1));
+
+        let mut after = Partitions::default();
+        after.assign(assigned(Some(0), Some(commits[0].metadata.clone())));
+        let first = after.commits(None, 100);
+        assert_eq!(
+            first.crowded,
+            [],
+            "nothing in hand that could make it smaller"
+        );
+    }
+
+    #[test]
+    fn a_revoke_that_is_answered_late_leaves_the_next_assignment_alone() {
+        let mut partitions = Partitions::default();
+        let partition = TopicPartition::new("d", 0);
+        partitions.assign(assigned(Some(0), None));
+        let revoked = partitions.ids(std::slice::from_ref(&partition));
+        ticket(&mut partitions, 0);
+        let before = partitions.ids(std::slice::from_ref(&partition));
+        partitions.discard(&before);
+        partitions.assign(assigned(Some(0), None));
+        assert!(partitions.all_finished(&revoked), "it is gone");
+        assert_eq!(partitions.discard(&revoked), Discarded::default());
+        ticket(&mut partitions, 0);
+        assert_eq!(partitions.all(), [partition]);
     }
 
     #[test]
@@ -382,13 +481,20 @@ mod tests {
         let mut partitions = Partitions::default();
         partitions.assign(assigned(Some(0), None));
         let old = ticket(&mut partitions, 0);
-        assert_eq!(partitions.discard(&[TopicPartition::new("d", 0)]), (10, 1));
+        let discarded = partitions.discard(&partitions.ids(&[TopicPartition::new("d", 0)]));
+        assert_eq!((discarded.bytes, discarded.records), (10, 1));
         assert!(!old.is_alive());
         partitions.assign(assigned(Some(0), None));
         let new = ticket(&mut partitions, 0);
         assert_eq!(partitions.finish(&old), 0, "of another assignment");
         assert!(new.is_alive());
         assert!(!partitions.all_finished(&partitions.ids(&[TopicPartition::new("d", 0)])));
-        assert!(partitions.commits(None).iter().all(|c| c.offset == 0));
+        assert!(
+            partitions
+                .commits(None, MAP_MAX)
+                .commits
+                .iter()
+                .all(|c| c.offset == 0)
+        );
     }
 }

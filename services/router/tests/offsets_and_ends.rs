@@ -217,12 +217,16 @@ impl Bench {
             store,
             broker,
         };
-        bench.tell(SourceEvent::Assigned(vec![Assigned {
+        bench.assign();
+        bench
+    }
+
+    fn assign(&self) {
+        self.tell(SourceEvent::Assigned(vec![Assigned {
             partition: partition(),
             committed: Some(0),
             metadata: None,
         }]));
-        bench
     }
 
     fn tell(&self, event: SourceEvent) {
@@ -395,6 +399,22 @@ async fn what_waits_to_be_packed_is_flushed_when_its_partition_is_revoked() {
     let commits = answered.try_recv().expect("the answer, at once");
     assert_eq!(commits[0].offset, 3);
     assert_eq!(bench.sent(), [0, 1, 2]);
+}
+
+/// The session expired while the partition was being given back, and the group gave it to the same router again.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_comes_back_before_its_revoke_is_answered_is_worked_on() {
+    let bench = Bench::new(1_000, FirstWrite::Succeeds);
+    bench.gate.send_replace(false);
+    bench.deliver(&[0, 1], SHORT_MS);
+    seconds(3).await;
+    let _answered = bench.revoke();
+    seconds(1).await;
+    bench.assign();
+    bench.gate.send_replace(true);
+    bench.deliver(&[0, 1, 2], SHORT_MS);
+    seconds(5).await;
+    assert_eq!(bench.last_commit(), Some(3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use delayq_core::bucket::{Bucket, ShardId};
 use delayq_core::commit_metadata;
+use delayq_core::offsets::FinishedMap;
 use delayq_core::ports::{Commit, Lane};
 use delayq_core::record::{Source, TopicPartition};
 use tokio::time::Instant;
@@ -37,8 +38,10 @@ pub enum Cause {
 /// What a process has in hand.
 #[derive(Debug, Default)]
 pub struct Hands {
-    /// Delivered by the broker and not covered by a confirmed commit.
+    /// Delivered by the broker, from the committed offset on.
     delivered: BTreeMap<TopicPartition, BTreeSet<i64>>,
+    /// Of these, what the last confirmed commit says is finished.
+    finished: BTreeMap<TopicPartition, FinishedMap>,
     /// Received and not deleted.
     messages: BTreeMap<(u8, String), Vec<Source>>,
     /// Shards that it has a tick of, and whether the lease may be over because it was stopped with it.
@@ -74,19 +77,30 @@ impl Hands {
             return;
         };
         *offsets = offsets.split_off(&commit.offset);
-        if let Ok(Some(map)) = commit_metadata::decode(&commit.metadata, commit.offset) {
-            offsets.retain(|offset| !map.finished.contains(*offset));
-        }
+        let map = commit_metadata::decode(&commit.metadata, commit.offset);
+        let finished = map.ok().flatten().map(|map| map.finished);
+        let finished = finished.unwrap_or_default();
+        self.finished.insert(commit.partition.clone(), finished);
+    }
+
+    /// What of a partition is delivered and not covered by the last confirmed commit.
+    fn uncovered(&self, partition: &TopicPartition) -> Vec<Source> {
+        let finished = self.finished.get(partition);
+        let offsets = self.delivered.get(partition).into_iter().flatten();
+        let open = offsets.filter(|offset| finished.is_none_or(|map| !map.contains(**offset)));
+        open.map(|offset| Source {
+            at: partition.clone(),
+            offset: *offset,
+        })
+        .collect()
     }
 
     /// A partition is given up: what of it was in hand still.
     pub fn give_up(&mut self, partition: &TopicPartition) -> Vec<Source> {
-        let offsets = self.delivered.remove(partition).unwrap_or_default();
-        let source = |offset| Source {
-            at: partition.clone(),
-            offset,
-        };
-        offsets.into_iter().map(source).collect()
+        let uncovered = self.uncovered(partition);
+        self.delivered.remove(partition);
+        self.finished.remove(partition);
+        uncovered
     }
 
     /// A message was received.
@@ -167,12 +181,8 @@ impl Hands {
     /// Everything.
     #[must_use]
     pub fn all(&self) -> Vec<Source> {
-        let delivered = self.delivered.iter().flat_map(|(partition, offsets)| {
-            offsets.iter().map(|offset| Source {
-                at: partition.clone(),
-                offset: *offset,
-            })
-        });
+        let partitions = self.delivered.keys();
+        let delivered = partitions.flat_map(|partition| self.uncovered(partition));
         let messages = self.messages.values().flatten().cloned();
         let pages = self.pages.values().flatten().cloned();
         delivered.chain(messages).chain(pages).collect()

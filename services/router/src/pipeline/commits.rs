@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use delayq_core::ports::{Commit, RecordSource, RevokeReply, paired};
+use delayq_core::ports::{RecordSource, RevokeReply, paired};
 use delayq_core::record::TopicPartition;
 use tokio::time::Instant;
 
 use super::Router;
 use crate::metrics as names;
-use crate::partitions::{AssignmentId, Ticket};
+use crate::partitions::{AssignmentId, Ticket, ToCommit};
 
 /// Longest wait for the coordinator to confirm a commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 /// Partitions that are to be given back.
 pub(super) struct Revoke {
-    pub(super) partitions: Vec<TopicPartition>,
     pub(super) ids: Vec<AssignmentId>,
     pub(super) reply: RevokeReply,
     pub(super) deadline: Instant,
@@ -23,8 +22,9 @@ pub(super) struct Revoke {
 
 impl Router {
     pub(super) async fn commit(&mut self, source: &dyn RecordSource) {
-        let mut commits = self.partitions.commits(None);
-        self.pause_crowded(&mut commits, source);
+        let limit_bytes = self.settings.metadata_max_bytes;
+        let ToCommit { commits, crowded } = self.partitions.commits(None, limit_bytes);
+        self.pause_crowded(crowded, source);
         if commits.is_empty() {
             return;
         }
@@ -48,9 +48,8 @@ impl Router {
         }
     }
 
-    /// A map too large for the broker: the commit goes without it, the partition pauses, what is held is flushed.
-    pub(super) fn pause_crowded(&mut self, commits: &mut [Commit], source: &dyn RecordSource) {
-        let crowded = drop_large_maps(commits, self.settings.metadata_max_bytes);
+    /// A map too large for the broker: the commit goes with a part of it, the partition pauses, what is held is flushed.
+    fn pause_crowded(&mut self, crowded: Vec<TopicPartition>, source: &dyn RecordSource) {
         let known = self.partitions.all();
         let free: Vec<_> = self
             .crowded
@@ -77,38 +76,25 @@ impl Router {
             .partition(|r| self.partitions.all_finished(&r.ids) || now >= r.deadline);
         self.revokes = waiting;
         for revoke in ready {
-            let mut commits = self.partitions.commits(Some(&revoke.ids));
-            drop_large_maps(&mut commits, self.settings.metadata_max_bytes);
-            revoke.reply.send(commits);
-            self.discard(&revoke.partitions);
+            let limit_bytes = self.settings.metadata_max_bytes;
+            let last = self.partitions.commits(Some(&revoke.ids), limit_bytes);
+            revoke.reply.send(last.commits);
+            self.discard(&revoke.ids);
         }
     }
 
-    pub(super) fn discard(&mut self, partitions: &[TopicPartition]) {
-        let (bytes, records) = self.partitions.discard(partitions);
-        self.held_bytes -= bytes;
-        self.watch_no_more(partitions);
-        if records > 0 {
-            metrics::counter!(names::DISCARDED).increment(records as u64);
+    pub(super) fn discard(&mut self, ids: &[AssignmentId]) {
+        let discarded = self.partitions.discard(ids);
+        self.held_bytes -= discarded.bytes;
+        self.watch_no_more(&discarded.partitions);
+        if discarded.records > 0 {
+            metrics::counter!(names::DISCARDED).increment(discarded.records as u64);
             tracing::warn!(
-                records,
+                records = discarded.records,
                 "records given up unfinished: the next owner of their partitions repeats them"
             );
         }
         self.short.retain(Ticket::is_alive);
         self.long_groups.retain(Ticket::is_alive);
     }
-}
-
-/// Takes the maps away that the broker would refuse: without its map a commit stands. Answers with their partitions.
-fn drop_large_maps(commits: &mut [Commit], limit_bytes: usize) -> Vec<TopicPartition> {
-    let large = commits
-        .iter_mut()
-        .filter(|commit| commit.metadata.len() > limit_bytes);
-    large
-        .map(|commit| {
-            commit.metadata = String::new();
-            commit.partition.clone()
-        })
-        .collect()
 }

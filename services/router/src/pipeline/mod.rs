@@ -236,7 +236,8 @@ impl Router {
         match event {
             SourceEvent::Assigned(assigned) => {
                 for one in assigned {
-                    self.discard(std::slice::from_ref(&one.partition));
+                    let before = self.partitions.ids(std::slice::from_ref(&one.partition));
+                    self.discard(&before);
                     tracing::info!(partition = %one.partition, committed = one.committed, "partition assigned");
                     self.partitions.assign(one);
                 }
@@ -255,7 +256,6 @@ impl Router {
                 self.pack_everything();
                 let deadline = Instant::now() + self.settings.revoke_timeout;
                 self.revokes.push(Revoke {
-                    partitions,
                     ids,
                     reply,
                     deadline,
@@ -266,7 +266,7 @@ impl Router {
                     partitions = partitions.len(),
                     "partitions lost: discarding what is held of them"
                 );
-                self.discard(&partitions);
+                self.discard(&self.partitions.ids(&partitions));
             }
             SourceEvent::Unhealthy(error) => {
                 self.source_unhealthy = true;
