@@ -24,8 +24,8 @@ pub enum Cause {
     Unanswered,
     /// A process that had it in hand was stopped for longer than its lease or session.
     LeaseLapsed,
-    /// Its message or shard could not be held on to, not be deleted, or not be sent whole in the time of its lease, because
-    /// the queue failed.
+    /// Its message or shard could not be held on to, not be deleted, or not be sent whole and saved in the time of its
+    /// lease, because queue or table failed.
     QueueFailed,
     /// Its partition was taken away without notice, or given up unfinished because a tier was away.
     PartitionLost,
@@ -191,8 +191,9 @@ impl Hands {
 
 #[derive(Default)]
 struct State {
-    /// Pages that the queue did not take whole, by shard: if the lease ends before it does, they are sent again.
-    partly_sent: BTreeMap<ShardId, BTreeSet<Source>>,
+    /// Pages that the queue did not take whole, or whose cursor could not be saved, by shard: if the lease ends first, they are
+    /// sent again.
+    unsettled: BTreeMap<ShardId, BTreeSet<Source>>,
     causes: BTreeMap<Source, BTreeSet<Cause>>,
     publishers: BTreeMap<Source, Vec<String>>,
     early: Vec<String>,
@@ -247,22 +248,22 @@ impl Ledger {
         }
     }
 
-    /// The queue refused a part of these pages.
-    pub fn partly_sent(&self, pages: Vec<(ShardId, Vec<Source>)>) {
+    /// A part of these pages could not be sent, or their cursor not be saved.
+    pub fn unsettled(&self, pages: Vec<(ShardId, Vec<Source>)>) {
         let mut state = self.state();
         for (shard, page) in pages {
-            state.partly_sent.entry(shard).or_default().extend(page);
+            state.unsettled.entry(shard).or_default().extend(page);
         }
     }
 
     /// A shard's cursor was saved: its page was sent whole.
-    pub fn sent_whole(&self, shard: ShardId) {
-        self.state().partly_sent.remove(&shard);
+    pub fn settled(&self, shard: ShardId) {
+        self.state().unsettled.remove(&shard);
     }
 
-    /// A shard was taken: what its last holder could not send whole is sent again.
+    /// A shard was taken: what its last holder could not send whole, or save, is sent again.
     pub fn taken(&self, shard: ShardId) {
-        let page = self.state().partly_sent.remove(&shard);
+        let page = self.state().unsettled.remove(&shard);
         self.blame(Cause::QueueFailed, page.unwrap_or_default());
     }
 

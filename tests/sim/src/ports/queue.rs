@@ -67,7 +67,7 @@ impl SimQueue {
         for (body, outcome) in bodies.iter().zip(outcomes) {
             if outcome.is_err() {
                 let pages = self.node.hands().pages_with(&sources_of_text(body));
-                self.node.ledger.partly_sent(pages);
+                self.node.ledger.unsettled(pages);
             }
         }
     }

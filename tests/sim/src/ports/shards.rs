@@ -78,13 +78,19 @@ impl ShardState for SimShards {
             ));
             if updated.is_ok() {
                 self.node.hands().saved(shard);
-                self.node.ledger.sent_whole(shard);
+                self.node.ledger.settled(shard);
             }
             updated
         };
-        self.node
+        let updated = self
+            .node
             .call(Target::Shards, "shards update", touched, effect, Err)
-            .await
+            .await;
+        if updated.is_err() {
+            let page = self.node.hands().of_shard(shard);
+            self.node.ledger.unsettled(vec![(shard, page)]);
+        }
+        updated
     }
 
     fn clock_skew_ms(&self) -> Option<i64> {
