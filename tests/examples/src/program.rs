@@ -29,8 +29,11 @@ impl Setting {
         } else {
             PathBuf::from(program)
         };
-        let mut command = Command::new(program);
+        // A test that runs in the background of a script ignores Ctrl-C, and so would what it starts.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=INT")
+            .arg(program)
             .args(arguments)
             .current_dir(&self.dir)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
