@@ -13,6 +13,7 @@ pub mod limits;
 pub mod metrics;
 pub mod pipeline;
 pub mod recent;
+pub mod sources;
 
 pub use config::EmitterSettings;
 pub use pipeline::{EmitterPorts, run};

@@ -3,36 +3,38 @@
 use std::collections::VecDeque;
 
 use delayq_core::record::Source;
-use rustc_hash::FxHashSet;
 
-/// A bounded memory, oldest out first.
+use crate::sources::{SourceSet, Word};
+
+/// A bounded memory, oldest out first; neighbours of a partition go together.
 #[derive(Debug)]
 pub struct Recent {
-    set: FxHashSet<Source>,
-    order: VecDeque<Source>,
+    set: SourceSet,
+    order: VecDeque<Word>,
     limit: usize,
 }
 
 impl Recent {
-    /// Remembers up to `limit` sources.
+    /// Remembers `limit` sources; up to 64 times as many where their offsets are neighbours.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            set: FxHashSet::default(),
+            set: SourceSet::default(),
             order: VecDeque::new(),
             limit: limit.max(1),
         }
     }
 
     /// Remembers a source whose publication is confirmed.
-    pub fn remember(&mut self, source: Source) {
-        if self.set.insert(source.clone()) {
-            self.order.push_back(source);
-            if self.order.len() > self.limit
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.set.remove(&oldest);
-            }
+    pub fn remember(&mut self, source: &Source) {
+        let (_, Some(word)) = self.set.insert(source) else {
+            return;
+        };
+        self.order.push_back(word);
+        if self.order.len() > self.limit
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove_word(oldest);
         }
     }
 
@@ -55,13 +57,11 @@ mod tests {
             offset,
         };
         let mut recent = Recent::new(2);
-        for offset in [1, 2, 2, 3] {
-            recent.remember(source(offset));
+        for offset in [100, 200, 200, 201, 300] {
+            recent.remember(&source(offset));
         }
-        assert_eq!(
-            [1, 2, 3].map(|o| recent.contains(&source(o))),
-            [false, true, true]
-        );
-        assert_eq!(recent.set.len(), recent.order.len());
+        let remembered = [100, 200, 201, 300, 202].map(|o| recent.contains(&source(o)));
+        assert_eq!(remembered, [false, true, true, true, false]);
+        assert_eq!(recent.set.words(), recent.order.len());
     }
 }

@@ -385,7 +385,7 @@ impl<T: Send + 'static> Driver<T> {
                 tracing::warn!(%error, "the broker refuses a record; writing it to the dead-letter topic")
             }
             Failure::Unknown => {
-                tracing::error!(id, %error, "an acknowledgement for a record that was not under way")
+                tracing::error!(?id, %error, "an acknowledgement for a record that was not under way")
             }
         }
     }
@@ -433,7 +433,7 @@ impl<T: Send + 'static> Driver<T> {
 
     fn end(&mut self, id: JobId, kind: EndKind) {
         let Some(job) = self.emission.finish(id) else {
-            tracing::error!(id, "a record ended twice");
+            tracing::error!(?id, "a record ended twice");
             return;
         };
         let kind = match (&job.work, kind) {

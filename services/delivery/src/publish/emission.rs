@@ -9,7 +9,7 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::headers::Refusal;
 use delayq_core::priority::{Priority, PriorityPicker};
 use delayq_core::record::Scheduled;
-use rustc_hash::FxHashMap;
+use slab::Slab;
 
 use super::dead_letter::DeadLetter;
 
@@ -63,7 +63,11 @@ impl<T> Job<T> {
 }
 
 /// Names a job under way.
-pub type JobId = u64;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobId {
+    place: usize,
+    turn: u32,
+}
 
 /// A job with its history.
 #[derive(Debug, Clone)]
@@ -93,11 +97,17 @@ pub struct Emission<T> {
     /// By millisecond, in order of arrival: due times, and times of another try.
     waiting: BTreeMap<EpochMs, Vec<Attempt<T>>>,
     ready: [VecDeque<Attempt<T>>; 3],
-    /// By numbers that are given out here: they need no hash that withstands an attacker.
-    under_way: FxHashMap<JobId, Attempt<T>>,
+    under_way: Slab<UnderWay<T>>,
     picker: PriorityPicker,
-    next_id: JobId,
+    turn: u32,
     attempts: u32,
+}
+
+/// A place is used again and again: by its turn a late answer is known from one that belongs there now.
+#[derive(Debug)]
+struct UnderWay<T> {
+    turn: u32,
+    attempt: Attempt<T>,
 }
 
 impl<T> Emission<T> {
@@ -108,9 +118,9 @@ impl<T> Emission<T> {
         Self {
             waiting: BTreeMap::new(),
             ready: Default::default(),
-            under_way: FxHashMap::default(),
+            under_way: Slab::new(),
             picker: PriorityPicker::new(floor_every),
-            next_id: 0,
+            turn: 0,
             attempts: attempts.max(1),
         }
     }
@@ -142,14 +152,20 @@ impl<T> Emission<T> {
                 self.wait_until(due_ms, attempt);
                 continue;
             }
-            let id = self.take_id();
-            return Some((id, self.under_way.entry(id).or_insert(attempt)));
+            self.turn = self.turn.wrapping_add(1);
+            let place = self.under_way.vacant_entry();
+            let id = JobId {
+                place: place.key(),
+                turn: self.turn,
+            };
+            let turn = self.turn;
+            return Some((id, &place.insert(UnderWay { turn, attempt }).attempt));
         }
     }
 
     /// The job could not be handed over (the sink's queue is full): it is next again.
     pub fn put_back(&mut self, id: JobId) {
-        if let Some(attempt) = self.under_way.remove(&id)
+        if let Some(attempt) = self.remove(id)
             && let Some(queue) = self.ready.get_mut(attempt.job.priority().index())
         {
             queue.push_front(attempt);
@@ -158,12 +174,12 @@ impl<T> Emission<T> {
 
     /// The job has ended; it is forgotten here.
     pub fn finish(&mut self, id: JobId) -> Option<Job<T>> {
-        self.under_way.remove(&id).map(|attempt| attempt.job)
+        self.remove(id).map(|attempt| attempt.job)
     }
 
     /// The broker refused or did not answer. `retry_ms`: when to try again.
     pub fn fail(&mut self, id: JobId, error: &PortError, retry_ms: EpochMs) -> Failure {
-        let Some(mut attempt) = self.under_way.remove(&id) else {
+        let Some(mut attempt) = self.remove(id) else {
             return Failure::Unknown;
         };
         let records_fault = error.class == ErrorClass::Invalid;
@@ -203,15 +219,13 @@ impl<T> Emission<T> {
     /// Failures so far that were the fault of a record under way.
     #[must_use]
     pub fn failures(&self, id: JobId) -> u32 {
-        self.under_way
-            .get(&id)
-            .map_or(0, |attempt| attempt.failures)
+        self.get(id).map_or(0, |attempt| attempt.failures)
     }
 
     /// A dead letter under way that its topic has just refused for the last time that counts, and that may be too large
     /// for it. It is under way no more.
     pub fn take_refused_letter(&mut self, id: JobId) -> Option<(Job<T>, Arc<DeadLetter>)> {
-        let attempt = self.under_way.get(&id)?;
+        let attempt = self.get(id)?;
         let Work::DeadLetter(letter) = &attempt.job.work else {
             return None;
         };
@@ -219,9 +233,7 @@ impl<T> Emission<T> {
             return None;
         }
         let letter = letter.clone();
-        self.under_way
-            .remove(&id)
-            .map(|attempt| (attempt.job, letter))
+        self.remove(id).map(|attempt| (attempt.job, letter))
     }
 
     /// Gives back everything that is due after `after_ms` and not under way.
@@ -254,7 +266,7 @@ impl<T> Emission<T> {
         waiting
             .flat_map(|(_, attempts)| attempts)
             .chain(ready)
-            .chain(self.under_way.values())
+            .chain(self.under_way.iter().map(|(_, one)| &one.attempt))
             .filter(|attempt| matches!(attempt.job.work, Work::Publish(_)))
             .map(|attempt| attempt.job.due_ms())
             .filter(|due_ms| *due_ms <= now_ms)
@@ -285,9 +297,16 @@ impl<T> Emission<T> {
         self.waiting.entry(at_ms).or_default().push(attempt);
     }
 
-    fn take_id(&mut self) -> JobId {
-        self.next_id += 1;
-        self.next_id
+    fn get(&self, id: JobId) -> Option<&Attempt<T>> {
+        let there = self.under_way.get(id.place);
+        there
+            .filter(|one| one.turn == id.turn)
+            .map(|one| &one.attempt)
+    }
+
+    fn remove(&mut self, id: JobId) -> Option<Attempt<T>> {
+        self.get(id)?;
+        self.under_way.try_remove(id.place).map(|one| one.attempt)
     }
 }
 
@@ -404,6 +423,21 @@ mod tests {
         emission.finish(again);
         assert_eq!(emission.oldest_due_ms(140, 50), None);
         assert_eq!(emission.oldest_due_ms(500, 50), Some(500));
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_another_jobs() {
+        let mut emission = Emission::new(3, 10);
+        emission.hold(job(1, Priority::Low, 1));
+        emission.hold(job(1, Priority::Low, 2));
+        let (first, _) = emission.pop(1).unwrap();
+        assert_eq!(emission.finish(first).unwrap().ticket, 1);
+        let (second, _) = emission.pop(1).unwrap();
+        assert_eq!(second.place, first.place, "it has the first one's place");
+        assert!(emission.finish(first).is_none());
+        let late = emission.fail(first, &error(ErrorClass::Invalid), 1);
+        assert_eq!(late, Failure::Unknown);
+        assert_eq!(emission.finish(second).unwrap().ticket, 2);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Emitter {
                 let records = records.into_iter().map(|one| {
                     tracing::warn!(source = %one.record.source, refusal = %one.refusal, "cannot be put back: held until it is due");
                     Undone {
-                        record: one.record,
+                        record: Arc::new(one.record),
                         ticket: one.ticket,
                         not_before_ms: EpochMs::MIN,
                         refusal: None,
@@ -103,7 +103,8 @@ impl Emitter {
             let key = (one.record.queue_group(), place);
             let group = groups.entry(key).or_insert(first);
             group.0 = group.0.min(one.not_before_ms);
-            group.1.push((one.record, one.ticket));
+            let record = Arc::unwrap_or_clone(one.record);
+            group.1.push((record, one.ticket));
         }
         for ((QueueGroup { priority, .. }, _), (not_before_ms, group)) in groups {
             metrics::counter!(names::PUT_BACK, "cause" => cause).increment(group.len() as u64);
@@ -132,7 +133,7 @@ impl Emitter {
         for job in recalled {
             match job.work {
                 Work::Publish(record) => later.push(Undone {
-                    record: Arc::unwrap_or_clone(record),
+                    record,
                     ticket: job.ticket,
                     not_before_ms: job.not_before_ms,
                     refusal: None,

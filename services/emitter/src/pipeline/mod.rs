@@ -244,7 +244,7 @@ impl Emitter {
         if end.kind != EndKind::Abandoned
             && let Some(source) = &end.ticket.source
         {
-            self.recent.remember(source.clone());
+            self.recent.remember(source);
         }
         let how = match end.kind {
             EndKind::Published | EndKind::DeadLettered => Done::Ended,

@@ -27,7 +27,7 @@ const IN_HAND_OVERHEAD_BYTES: usize = 384;
 
 /// A record that something must still be done about.
 pub(super) struct Undone {
-    pub(super) record: Scheduled,
+    pub(super) record: Arc<Scheduled>,
     pub(super) ticket: Ticket,
     /// Not published, or received again, before this.
     pub(super) not_before_ms: EpochMs,
@@ -41,7 +41,7 @@ impl Undone {
             Some(refusal) => {
                 Work::DeadLetter(Arc::new(DeadLetter::unpublishable(&self.record, refusal)))
             }
-            None => Work::Publish(Arc::new(self.record)),
+            None => Work::Publish(self.record),
         };
         let alive = self.ticket.alive.clone();
         Job {
@@ -145,7 +145,7 @@ impl Emitter {
                     alive: alive.clone(),
                     limit: None,
                 },
-                record,
+                record: Arc::new(record),
                 not_before_ms: EpochMs::MIN,
                 refusal: refusal.clone(),
             };
@@ -280,7 +280,7 @@ impl Emitter {
 
     pub(super) fn on_loaded(&mut self, mut one: Undone, loaded: Loaded) {
         match loaded {
-            Loaded::Record(record) => one.record.record = record,
+            Loaded::Record(record) => Arc::make_mut(&mut one.record).record = record,
             Loaded::Fault(fault) => {
                 one.refusal = Some(Refusal::new(fault.code(), fault.to_string()));
             }
