@@ -40,6 +40,9 @@ pub struct LatenessArgs {
     /// How long to send, in seconds.
     #[arg(long = "for", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
+    /// How long the same load is sent first and not counted, in seconds: brokers on a JVM are slow at first.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub warm_up: u32,
     /// Size of a record's value, in bytes.
     #[arg(long, default_value_t = 1024)]
     pub record_bytes: usize,
@@ -49,7 +52,7 @@ pub struct LatenessArgs {
     /// Longest delay, in seconds.
     #[arg(long, default_value_t = 30)]
     pub delay_max: u64,
-    /// Under a minute for each rate: 20 s of records, due 3 to 10 s later.
+    /// Under a minute for each rate: 12 s to warm up, 15 s of records, due 3 to 6 s later.
     #[arg(long)]
     pub quick: bool,
     /// Another setting of the roles, such as `--set emitter.early=1s`. May be repeated.
@@ -67,7 +70,8 @@ pub struct LatenessArgs {
 pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     let mut args = args.clone();
     if args.quick {
-        (args.seconds, args.delay_min, args.delay_max) = (20, 3, 10);
+        (args.warm_up, args.seconds) = (12, 15);
+        (args.delay_min, args.delay_max) = (3, 6);
     }
     if args.delay_min > args.delay_max {
         bail!("--delay-min must not be above --delay-max");
@@ -75,6 +79,7 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     let stack = args.tiers.calm_stack().await?;
     if args.shares.is_empty() {
         let name = format!("lateness-{}", args.tiers.name());
+        warm_up(&stack, &args, args.rate).await?;
         let (result, kept) = at_rate(&stack, &args, args.rate, &name).await?;
         print(&together([result, scenario(&args)]), args.output.json);
         return Ok(kept);
@@ -84,6 +89,7 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     for share in args.shares.clone() {
         let rate = (full_per_s / 100 * share).max(1);
         let name = format!("lateness-{}-{share}", args.tiers.name());
+        warm_up(&stack, &args, rate).await?;
         let (result, kept) = at_rate(&stack, &args, rate, &name).await?;
         by_share.insert(format!("{share}%"), result);
         all_kept &= kept;
@@ -153,6 +159,20 @@ async fn at_rate(
     let caption = format!("{rate_per_s} records/s, {} tiers", args.tiers.name());
     args.output.draw(name, &caption, &run)?;
     Ok((result, kept))
+}
+
+async fn warm_up(stack: &Stack, args: &LatenessArgs, rate_per_s: u32) -> anyhow::Result<()> {
+    let unseen = LatenessArgs {
+        seconds: args.warm_up,
+        delay_min: TRY_DELAY_S.0,
+        delay_max: TRY_DELAY_S.1,
+        output: Output::default(),
+        ..args.clone()
+    };
+    if args.warm_up > 0 {
+        at_rate(stack, &unseen, rate_per_s, "").await?;
+    }
+    Ok(())
 }
 
 /// The highest rate at which nothing piles up: neither in the load's producer nor before the due times.

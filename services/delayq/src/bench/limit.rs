@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, Threa
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::load::{Preload, preload};
-use super::reader;
+use super::reader::{self, Fetch};
 use super::report::{median, rounded};
 use super::stage::{Stage, Tiers, create_outputs, stack_usage};
 use crate::settings;
@@ -165,7 +165,7 @@ async fn copy(config: &Config, from: &str, to: &str, records: u32) -> anyhow::Re
         .context("the copy's producer")?;
     let (from, to) = (vec![from.to_owned()], to.to_owned());
     tokio::task::spawn_blocking(move || {
-        let consumer = reader::consumer(&servers, &from)?;
+        let consumer = reader::consumer(&servers, &from, Fetch::AsTheyCome)?;
         let mut started = None;
         for n in 0..records {
             let Some(message) = consumer.poll(NEXT) else {

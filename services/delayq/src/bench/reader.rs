@@ -110,7 +110,7 @@ pub(super) async fn read(
 ) -> anyhow::Result<Seen> {
     let (servers, topics) = (bootstrap_servers.to_owned(), topics.to_vec());
     tokio::task::spawn_blocking(move || {
-        let consumer = consumer(&servers, &topics)?;
+        let consumer = consumer(&servers, &topics, Fetch::InBulk)?;
         let mut seen = Seen::nothing(records);
         let mut until = Instant::now() + patience;
         loop {
@@ -128,9 +128,29 @@ pub(super) async fn read(
     .await?
 }
 
+/// How a consumer asks for records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// For what there is.
+    AsTheyCome,
+    /// For many at once, a quarter of a second later at most: it takes little of the broker, and its time does not count,
+    /// since the broker says when each was published.
+    InBulk,
+}
+
 /// Assigned all partitions, from their beginning.
-pub(super) fn consumer(bootstrap_servers: &str, topics: &[String]) -> anyhow::Result<BaseConsumer> {
+pub(super) fn consumer(
+    bootstrap_servers: &str,
+    topics: &[String],
+    fetch: Fetch,
+) -> anyhow::Result<BaseConsumer> {
+    let (min_bytes, wait_ms) = match fetch {
+        Fetch::AsTheyCome => ("1", "100"),
+        Fetch::InBulk => ("1048576", "250"),
+    };
     let consumer: BaseConsumer = ClientConfig::new()
+        .set("fetch.min.bytes", min_bytes)
+        .set("fetch.wait.max.ms", wait_ms)
         .set("bootstrap.servers", bootstrap_servers)
         .set("group.id", "delayq-bench-reader")
         .set("enable.auto.commit", "false")

@@ -15,7 +15,8 @@ use crate::sequence::Sequence;
 
 /// Shorter waits are not worth a sleep: records of the next millisecond are sent together, each with its own moment.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
-const LINGER_MS: u32 = 1;
+/// As Java producers have it since Kafka 4.0 (<https://kafka.apache.org/documentation/#producerconfigs_linger.ms>).
+const LINGER_MS: u32 = 5;
 const FLUSH: Duration = Duration::from_secs(60);
 
 /// What to send.
