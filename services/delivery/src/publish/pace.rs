@@ -107,7 +107,8 @@ mod tests {
         let started = Instant::now();
         let mut pace = Pace::new(started);
         a_second(&mut pace, started, 100);
-        let later = started + Duration::from_secs(5);
+        pace.passed(1, started + Duration::from_secs(5));
+        let later = started + Duration::from_secs(10);
         pace.passed(1, later);
         assert_eq!((pace.distance(), pace.next()), (Duration::ZERO, later));
     }
