@@ -1,0 +1,5 @@
+"""The peers, in the order in which they run."""
+
+from harness.peers.nats import Nats
+
+PEERS = {peer.name: peer for peer in (Nats,)}
