@@ -21,7 +21,6 @@ class Peer(abc.ABC):
     name = ""
     #: How an accepted record is made durable, in a few words for the result, by `DURABILITIES`.
     durable_by = {}
-    ports = 1
 
     def __init__(self, durability):
         self.durability = durability
@@ -44,6 +43,10 @@ class Peer(abc.ABC):
     @abc.abstractmethod
     def address(self, server):
         """Where drivers find the server."""
+
+    def choose_ports(self):
+        """Free ports of loopback, the same for each start of a server."""
+        return free_ports(1)
 
     def server(self, folder):
         return Server(self, folder)
@@ -88,7 +91,7 @@ class Server:
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.data.mkdir(parents=True)
-        self.ports = free_ports(peer.ports)
+        self.ports = peer.choose_ports()
         self._processes = []
         self._drivers = []
 

@@ -25,7 +25,7 @@ _ROWS = (
     ("  lost", ("lateness", "lost")),
     ("  early", ("lateness", "early")),
     ("  early by, ms at most", ("lateness", "early_ms_max")),
-    ("  sender behind, ms at most", ("lateness", "send", "behind_ms_max")),
+    ("  sender behind, ms at most", ("lateness", "sender_behind_ms_max")),
     ("crash: records accepted", ("crash", "accepted")),
     ("  lost", ("crash", "lost")),
     ("  duplicates", ("crash", "duplicates")),

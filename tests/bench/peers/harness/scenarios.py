@@ -79,7 +79,7 @@ def _burst(stage, settings, rates, slower):
     idle = stage.server.memory_mib()
     due_ms = int(records / rates.ingest_per_s * 1000 * slower) + MARGIN_MS
     run = stage.run("burst", plans.burst(records, due_ms))
-    sent = run.until_sent(patience_s=due_ms / 1000 * 3 + settings.patience_s)
+    run.until_sent(patience_s=due_ms / 1000 * 3 + settings.patience_s)
     waiting, disk = stage.server.memory_mib(), stage.server.disk_bytes()
     in_time = _now_ms() < run.start_ms + due_ms
     run.until_delivered(settings.patience_s)
@@ -100,7 +100,7 @@ def _burst(stage, settings, rates, slower):
         "memory_mib_per_million_pending": {kind: round(mib / records * 1e6, 1) for kind, mib in grown_mib.items()},
         "disk_bytes_waiting": disk,
         "disk_bytes_per_record": round(disk / records, 1),
-        "send": sent,
+        "first_refusal": run.first_refusal,
     }
 
 
@@ -121,7 +121,8 @@ def lateness(peer, settings):
             "accepted_per_s": per_second(tally.accepted, last and last[1] - run.start_ms),
             "delay_ms": list(settings.delay_ms),
             "memory_mib_most": run.memory_most_mib,
-            "send": sent,
+            "sender_behind_ms_max": sent["behind_ms_max"],
+            "first_refusal": run.first_refusal,
         }
 
 
@@ -133,7 +134,7 @@ def crash(peer, settings):
         ingest_ms = int(records / rates.ingest_per_s * 1000 * SLOWER)
         low, high = (ingest_ms + delay for delay in settings.crash_delay_ms)
         run = stage.run("crash", plans.spread(records, low, high))
-        sent = run.until_sent(patience_s=ingest_ms / 1000 * 3 + settings.patience_s)
+        run.until_sent(patience_s=ingest_ms / 1000 * 3 + settings.patience_s)
         run.until(run.start_ms + (low + high) // 2)
         delivered_before = run.look().delivered
         killed_ms = _now_ms()
@@ -152,7 +153,7 @@ def crash(peer, settings):
             "down_ms": back_ms - killed_ms,
             "first_delivery_after_kill_ms": first_ms and first_ms - killed_ms,
             "overdue": {"records": len(overdue), "lateness_ms": quantiles(overdue)},
-            "send": sent,
+            "first_refusal": run.first_refusal,
         }
 
 
@@ -215,6 +216,7 @@ class Run:
         self._accepted = rows.EventLog(f"{path}.accepted")
         self._received = rows.EventLog(f"{path}.received")
         self.memory_most_mib = {}
+        self.first_refusal = None
         self._receiver = server.driver("receive", queue=queue, log=f"{path}.received")
         self._sender = server.driver("send", queue=queue, log=f"{path}.accepted", plan=f"{path}.plan", bodies=bodies)
         self._receiver.expect("ready", READY_S)
@@ -242,6 +244,7 @@ class Run:
             time.sleep(LOOK_AGAIN_S)
         sent = self._sender.expect("sent", 1)
         self._server.end(self._sender)
+        self.first_refusal = sent.get("first_refusal") or None
         return sent
 
     def until(self, moment_ms):

@@ -2,5 +2,6 @@
 
 from harness.peers.bullmq import BullMq
 from harness.peers.nats import Nats
+from harness.peers.rocketmq import RocketMq
 
-PEERS = {peer.name: peer for peer in (Nats, BullMq)}
+PEERS = {peer.name: peer for peer in (Nats, BullMq, RocketMq)}
