@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from harness.processes import Driver, Unavailable, disk_bytes, free_ports, memory_mib
+from harness.processes import Driver, Failed, Unavailable, accepts, disk_bytes, free_ports, memory_mib
 
 #: What an accepted record survives: a power cut, because it was forced to disk; or the death of the server's processes.
 DURABILITIES = ("disk", "process")
@@ -112,6 +112,8 @@ class Server:
         for process in self._processes:
             process.kill()
         self._processes.clear()
+        if any(accepts(port) for port in self.ports):
+            raise Failed(f"{self.peer.name} still accepts connections on {self.ports} after it was killed")
 
     def stop(self):
         """Drivers first. Goes on to the last process, whatever happens."""

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import time
 
 STOP_S = 15
 PR_SET_PDEATHSIG = 1
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PORT_MIN, PORT_END = 12_000, 32_000
 
 
 class Unavailable(Exception):
@@ -25,15 +26,34 @@ class Failed(Exception):
 
 
 def free_ports(count):
-    """Ports of the loopback interface that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of the loopback interface that nobody has now.
+
+    Below the range from which the system takes the ports of clients: while a server is down, a client that tries again and again
+    could otherwise be given the server's own port, connect to itself, and keep the server from coming back.
+    """
+    found = []
+    while len(found) < count:
+        port = random.randrange(PORT_MIN, PORT_END)
+        if port not in found and is_free(port):
+            found.append(port)
+    return found
+
+
+def is_free(port):
+    """Whether nobody has this port now."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts(port):
+    """Whether somebody accepts connections on this port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for_port(port, server, patience_s):
@@ -41,10 +61,8 @@ def wait_for_port(port, server, patience_s):
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         server.check_alive()
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if accepts(port):
+            return
         time.sleep(0.02)
     raise Failed(f"{server.name} does not listen on port {port} after {patience_s} s; the end of its log:\n{server.log_tail()}")
 
@@ -91,6 +109,12 @@ class Process:
         """As a crash: no process of the group has time for anything."""
         self._signal(signal.SIGKILL)
         self._child.wait()
+        deadline = time.monotonic() + STOP_S
+        # Those that it started are not our children, but hold its ports and files until they are gone.
+        while left := self.group():
+            if time.monotonic() > deadline:
+                raise Failed(f"{self.name}: processes {left} outlive SIGKILL by {STOP_S} s")
+            time.sleep(0.005)
 
     def stop(self):
         """In good order, or by force if it takes too long."""
@@ -109,16 +133,9 @@ class Process:
             pass
 
     def group(self):
-        """Ids of the processes of this group: those that it started as well."""
-        found = []
-        for entry in pathlib.Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    if os.getpgid(int(entry.name)) == self._child.pid:
-                        found.append(int(entry.name))
-                except OSError:
-                    continue
-        return found
+        """Ids of the processes of this group: those that it started as well. Not those that are dead and wait to be looked at."""
+        pids = (int(entry.name) for entry in pathlib.Path("/proc").iterdir() if entry.name.isdigit())
+        return [pid for pid in pids if _live_group(pid) == self._child.pid]
 
 
 class Driver:
@@ -177,6 +194,19 @@ class Driver:
         except subprocess.TimeoutExpired:
             pass
         self._process.kill()
+
+
+def _live_group(pid):
+    """The group of a process, by /proc/PID/stat; `None` for one that is gone or dead."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # Its name stands in parentheses and may hold anything.
+    fields = stat.rpartition(")")[2].split()
+    state, group, threads = fields[0], int(fields[2]), int(fields[17])
+    # The first thread of a process may be dead before the others, which still have its files.
+    return None if state in "ZX" and threads <= 1 else group
 
 
 def memory_mib(processes):

@@ -1,6 +1,6 @@
 // What the drivers in Node share: options, plans, bodies, logs, and the words between harness and driver. See README.md, "Drivers".
 
-import { createReadStream, readFileSync, openSync, writeSync } from "node:fs";
+import { readFileSync, openSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -81,7 +81,7 @@ let ended;
 /** Resolves at the end of the input: time to finish. */
 export const endOfInput = new Promise((resolve) => (ended = resolve));
 
-createInterface({ input: createReadStream(null, { fd: 0 }) })
+createInterface({ input: process.stdin })
   .on("line", (line) => started(Number(line.replace("start ", ""))))
   .on("close", () => ended());
 

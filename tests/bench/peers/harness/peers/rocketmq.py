@@ -1,10 +1,9 @@
 """RocketMQ 5's timer messages: name server and broker from their jars, by Maven Central."""
 
 import re
-import socket
 
 from harness.peer import Peer
-from harness.processes import Process, free_ports, wait_for_port
+from harness.processes import Process, free_ports, is_free, wait_for_port
 
 READY_S = 120
 #: The broker's own scripts ask for 8 GiB; this is what leaves room for the others on a small machine.
@@ -36,7 +35,7 @@ class RocketMq(Peer):
         """Name server, broker and replication; the broker takes the second one below its own as well."""
         while True:
             namesrv, broker, replication = free_ports(3)
-            if broker - 2 not in (namesrv, replication) and _is_free(broker - 2):
+            if broker - 2 not in (namesrv, replication) and is_free(broker - 2):
                 return [namesrv, broker, replication]
 
     def start_processes(self, server):
@@ -64,12 +63,3 @@ class RocketMq(Peer):
 
     def address(self, server):
         return f"127.0.0.1:{server.ports[0]}"
-
-
-def _is_free(port):
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
