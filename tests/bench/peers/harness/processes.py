@@ -144,7 +144,8 @@ class Driver:
     def __init__(self, name, command, log_path):
         self._process = Process(name, command, log_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self):
         for line in self._process.child.stdout:
@@ -194,6 +195,8 @@ class Driver:
         except subprocess.TimeoutExpired:
             pass
         self._process.kill()
+        self._listener.join()
+        self._process.child.stdout.close()
 
 
 def _live_group(pid):
