@@ -9,7 +9,7 @@ import time
 
 from harness import plans, rows
 from harness.accounting import Tally, per_second, quantiles
-from harness.bodies import BODY_BYTES, write_bodies
+from harness.bodies import write_bodies
 from harness.peer import BUILT
 from harness.processes import Failed
 
