@@ -94,6 +94,8 @@ class Server:
         self.ports = peer.choose_ports()
         self._processes = []
         self._drivers = []
+        #: Set where something was lost: the folder stays.
+        self.look_into = False
 
     def start(self):
         """Started already, or again on the same data."""

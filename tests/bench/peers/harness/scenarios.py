@@ -10,7 +10,7 @@ import time
 from harness import plans, rows
 from harness.accounting import Tally, per_second, quantiles
 from harness.bodies import write_bodies
-from harness.peer import BUILT
+from harness.peer import BUILT, ROOT
 from harness.processes import Failed
 
 #: Bodies are made ahead and take turns, so that making them costs the drivers nothing.
@@ -101,6 +101,7 @@ def _burst(stage, settings, rates, slower):
         "disk_bytes_waiting": disk,
         "disk_bytes_per_record": round(disk / records, 1),
         "first_refusal": run.first_refusal,
+        "kept": stage.kept(),
     }
 
 
@@ -123,6 +124,7 @@ def lateness(peer, settings):
             "memory_mib_most": run.memory_most_mib,
             "sender_behind_ms_max": sent["behind_ms_max"],
             "first_refusal": run.first_refusal,
+            "kept": stage.kept(),
         }
 
 
@@ -154,6 +156,7 @@ def crash(peer, settings):
             "first_delivery_after_kill_ms": first_ms and first_ms - killed_ms,
             "overdue": {"records": len(overdue), "lateness_ms": quantiles(overdue)},
             "first_refusal": run.first_refusal,
+            "kept": stage.kept(),
         }
 
 
@@ -162,15 +165,15 @@ def _stage(peer, settings):
     BUILT.mkdir(parents=True, exist_ok=True)
     # Below target, on a disk: a temporary folder may be memory, where nothing is durable.
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"run-{peer.name}-", dir=BUILT))
+    server = peer.server(folder)
     try:
-        server = peer.server(folder)
         try:
             server.start()
             yield Stage(server, settings)
         finally:
             server.stop()
     finally:
-        if not settings.keep:
+        if not (settings.keep or server.look_into):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -182,6 +185,10 @@ class Stage:
         self._settings = settings
         self._bodies = server.folder / "bodies"
         write_bodies(self._bodies, BODIES)
+
+    def kept(self):
+        """Where logs and data stay, if something was lost."""
+        return str(self.server.folder.relative_to(ROOT)) if self.server.look_into else None
 
     def warm_up(self, records):
         """Some records all the way. Returns how fast they went."""
@@ -275,7 +282,11 @@ class Run:
         """A moment for duplicates, then the last of the logs."""
         time.sleep(QUIET_S)
         self._server.end(self._receiver)
-        return self.look()
+        tally = self.look()
+        if tally.lost:
+            # Lost for its consumer: whether the server still holds it, its data and logs may tell.
+            self._server.look_into = True
+        return tally
 
 
 def _now_ms():

@@ -1,12 +1,13 @@
 """The scenarios themselves, over a system that keeps its promises, and over some that do not: the figures must say so."""
 
 import pathlib
+import shutil
 import sys
 import unittest
 from unittest import mock
 
 from harness import scenarios
-from harness.peer import Peer
+from harness.peer import ROOT, Peer
 from harness.processes import Process, wait_for_port
 
 DRIVER = pathlib.Path(__file__).resolve().parent / "fake_driver.py"
@@ -76,6 +77,9 @@ class Scenarios(unittest.TestCase):
     def test_what_is_lost_is_told(self):
         result = scenarios.burst(Fake("lose"), self.settings)
         self.assertEqual((result["accepted"], result["delivered"], result["lost"]), (200, 180, 20))
+        kept = ROOT / result["kept"]
+        self.assertTrue((kept / "burst.received").exists())
+        shutil.rmtree(kept)
 
     def test_what_is_early_is_told(self):
         result = scenarios.lateness(Fake("early"), self.settings)
