@@ -13,7 +13,7 @@ const LANES: usize = 2 * Priority::ALL.len();
 pub struct Budget {
     state: Mutex<State>,
     freed: Notify,
-    /// One who waits a lane is first in line; the others of the lane wait for their turn, so that none is overtaken for ever.
+    /// One waits for room in each lane; the others of the lane stand in line behind it, so that none is overtaken for ever.
     lines: [tokio::sync::Mutex<()>; LANES],
 }
 
