@@ -1,0 +1,179 @@
+"""The tables of docs/benchmarks.md, from the figures that were measured.
+
+In the page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a function below.
+"""
+
+import re
+
+MISSING = "not measured"
+_TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text, results):
+    """The page with all its tables made anew; what has no figures says so."""
+
+    def table(match):
+        return match.group(1) + TABLES[match.group(2)](results) + match.group(3)
+
+    return _TABLE.sub(table, text)
+
+
+def rows(head, lines):
+    body = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in body)
+
+
+def at(figures, *path):
+    """The figure at this path, told shortly."""
+    for key in path:
+        figures = figures.get(key) if isinstance(figures, dict) else None
+    if figures is None:
+        return MISSING
+    if isinstance(figures, bool):
+        return "yes" if figures else "no"
+    if isinstance(figures, (int, float)):
+        return f"{figures:,.0f}" if abs(figures) >= 100 else f"{figures:g}"
+    return str(figures)
+
+
+def each(figures):
+    """Name and figure of all, those that are next to nothing left out."""
+    if not isinstance(figures, dict):
+        return MISSING
+    return ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items()) if value >= 0.05)
+
+
+def lateness(figures):
+    quantiles = [at(figures, "lateness_ms", name) for name in ("p50", "p99", "p999", "max")]
+    return MISSING if MISSING in quantiles else " / ".join(quantiles)
+
+
+def sustained(results):
+    lines = []
+    for tiers, name in (("embedded", "sustained-embedded"), ("ElasticMQ", "sustained-stack")):
+        one = results.get(name, {})
+        lines.append(
+            [
+                tiers,
+                at(one, "records_per_s"),
+                at(one, "ratio_to_copy"),
+                at(one, "copy_records_per_s"),
+                at(one, "cpu_us_per_record_roles"),
+                each(one.get("cpu_us_per_record")),
+                at(one, "short_path_share"),
+                at(one, "lost"),
+                at(one, "early"),
+            ]
+        )
+    head = ["tiers", "records/s", "of the copy", "copy, records/s", "all roles, µs", "each process, µs", "short path", "lost", "early"]
+    return rows(head, lines)
+
+
+def burst(results):
+    lines = []
+    for told, name in (("as it comes", "burst-stack"), ("roles killed while they waited", "restart-stack")):
+        one = results.get(name, {})
+        lines.append(
+            [
+                told,
+                at(one, "records"),
+                at(one, "intake_records_per_s"),
+                at(one, "records_per_s"),
+                at(one, "ratio_to_copy"),
+                at(one, "restarted_full_speed_after_ms"),
+                each({role: mib for role, mib in (one.get("memory_mib") or {}).items() if role in ROLES}),
+                at(one, "lost"),
+                at(one, "early"),
+            ]
+        )
+    head = ["", "records", "taken in/s", "published/s", "of the copy", "full speed after start, ms", "most memory, MiB", "lost", "early"]
+    return rows(head, lines)
+
+
+def late(results):
+    shares = results.get("lateness-shares", {})
+    lines = [["1,000/s", lateness(results.get("lateness-1000", {})), at(results.get("lateness-1000", {}), "early")]]
+    for share, one in sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%"))):
+        lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), at(one, "early")])
+    return rows(["load", "p50 / p99 / p99.9 / max, ms", "early"], lines)
+
+
+def priority(results):
+    one = results.get("priority", {})
+    lines = [
+        ["alone", lateness(one.get("idle", {}))],
+        [f"beside a backlog of {at(one, 'backlog')} (at the end {at(one, 'backlog_left')})", lateness(one.get("backlogged", {}))],
+    ]
+    return rows(["high priority", "p50 / p99 / p99.9 / max, ms"], lines)
+
+
+def cost(results):
+    lines = []
+    for told, name in (("short path, 3 to 60 s, 1,000/s", "lateness-1000"), ("short path, 3 to 60 s, 10/s", "lateness-10")):
+        lines.append([told, at(results.get(name, {}), "usd_per_million")])
+    one = results.get("long", {})
+    lines.append([f"written for {at(one, 'days')} days, as fast as it goes", at(one, "usd_per_million_written")])
+    return rows(["", "US dollars a million"], lines)
+
+
+def long(results):
+    one = results.get("long", {})
+    lines = [
+        ["written, records/s", at(one, "records_per_s")],
+        ["records in a batch", at(one, "records_per_batch")],
+        ["write units a record", at(one, "write_units_per_record")],
+        ["a bucket handed over, records/s", at(one, "handover_records_per_s")],
+        ["its lateness, p50 / p99 / p99.9 / max, ms", lateness(one)],
+        ["lost, early", f"{at(one, 'lost')}, {at(one, 'early')}"],
+    ]
+    return rows(["", ""], lines)
+
+
+def sizes(results):
+    one = results.get("sizes", {}).get("by_size") or {}
+    lines = [[size, at(of, "records_per_s"), at(of, "ratio_to_copy"), lateness(of), at(of, "lost")] for size, of in sorted(one.items(), key=lambda pair: int(pair[0].split()[0]))]
+    return rows(["value", "records/s", "of the copy", "p50 / p99 / p99.9 / max, ms", "lost"], lines)
+
+
+def scale(results):
+    one = results.get("scale", {}).get("by_replicas") or {}
+    lines = [[count, at(of, "records_per_s"), at(of, "ratio_to_copy"), at(of, "lost")] for count, of in sorted(one.items(), key=lambda pair: int(pair[0]))]
+    return rows(["processes of each role, partitions, shards", "records/s", "of the copy", "lost"], lines)
+
+
+def peers(results):
+    burst_of, steady = results.get("burst-stack", {}), results.get("lateness-1000", {})
+    lines = [
+        [
+            "**delayq**",
+            at(burst_of, "records"),
+            at(burst_of, "intake_records_per_s"),
+            at(burst_of, "records_per_s"),
+            lateness(steady),
+            at(steady, "early"),
+            "0: [tests](../tests/README.md)",
+        ]
+    ]
+    for durability in ("process", "disk"):
+        for peer in results.get(f"peers-{durability}", {}).get("peers", []):
+            name = f"{peer['peer']} {peer.get('version', '')}".strip()
+            if "unavailable" in peer:
+                lines.append([name, f"not available: {peer['unavailable']}", "", "", "", "", ""])
+                continue
+            lines.append(
+                [
+                    f"{name}, {durability}",
+                    at(peer, "burst", "records"),
+                    at(peer, "burst", "ingest_records_per_s"),
+                    at(peer, "burst", "publish_records_per_s"),
+                    lateness(peer.get("lateness", {})),
+                    at(peer, "lateness", "early"),
+                    at(peer, "crash", "lost"),
+                ]
+            )
+    head = ["", "burst", "accepted/s", "published/s once due", "1,000/s: p50 / p99 / p99.9 / max, ms", "early", "lost by kill -9"]
+    return rows(head, lines)
+
+
+ROLES = ("router", "scheduler", "emitter", "all")
+TABLES = {one.__name__: one for one in (sustained, burst, late, priority, cost, long, sizes, scale, peers)}
