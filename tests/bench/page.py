@@ -92,7 +92,8 @@ def burst(results):
 
 def late(results):
     shares = results.get("lateness-shares", {})
-    lines = [["1,000/s", lateness(results.get("lateness-1000", {})), at(results.get("lateness-1000", {}), "early")]]
+    fixed = [(rate, results.get(f"lateness-{rate}", {})) for rate in (1000, 5000)]
+    lines = [[f"{rate:,}/s", lateness(one), at(one, "early")] for rate, one in fixed]
     for share, one in sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%"))):
         lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), at(one, "early")])
     return rows(["load", "p50 / p99 / p99.9 / max, ms", "early"], lines)
