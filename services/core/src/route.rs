@@ -448,6 +448,24 @@ mod tests {
     }
 
     #[test]
+    fn an_output_is_known_by_target_priority_and_template() {
+        let known = KnownOutputs::default();
+        for (priority, template, topic) in [
+            (Priority::High, "one", "x"),
+            (Priority::Low, "one", "y"),
+            (Priority::High, "two", "z"),
+        ] {
+            known.remember("a", priority, template, &Arc::from(topic));
+        }
+        let get = |target, priority, template| known.get(target, priority, template);
+        assert_eq!(get("a", Priority::High, "one").as_deref(), Some("x"));
+        assert_eq!(get("a", Priority::Low, "one").as_deref(), Some("y"));
+        assert_eq!(get("a", Priority::High, "two").as_deref(), Some("z"));
+        assert_eq!(get("a", Priority::Low, "two"), None);
+        assert_eq!(get("b", Priority::High, "one"), None);
+    }
+
+    #[test]
     fn paths_by_remaining_time() {
         for (delay, path) in [
             ("0", Path::Direct),
