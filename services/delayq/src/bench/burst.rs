@@ -13,7 +13,7 @@ use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader::{self, Seen};
 use super::report::{Drawn, Output, print, published, rounded, together};
-use super::stage::{PARTITIONS, Roles, Stage, Tiers};
+use super::stage::{PARTITIONS, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
@@ -23,7 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INTAKE_PATIENCE: Duration = Duration::from_secs(60);
 /// Between the end of filling and the due time there is room for intake at a rate so much below the copy's.
 const INTAKE_SHARE: f64 = 0.15;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long before the due time the roles that were killed are started again.
 const RESTART_BEFORE: Duration = Duration::from_secs(1);
 /// The speed that counts as full, of the fastest second.
@@ -101,7 +100,7 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
     let roles_ms = SystemClock.now_ms();
     let mut timeline = Timeline::of(roles.pids());
     let mut before = Taken::now(&roles, &stack).await?;
-    let intake_s = until_taken_in(&roles, records).await?;
+    let intake_s = roles.until_taken_in(records, INTAKE_PATIENCE).await?;
     let in_time = Instant::now() < due;
     let waiting = Taken::now(&roles, &stack).await?;
     let memory_waiting = waiting.memory_mib();
@@ -135,7 +134,7 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
     });
     let result = together([published(&seen, &stage.outputs)?, limit.figures(), summary]);
     print(&result, args.output.json);
-    let kept = seen.lost() == 0 && seen.early == 0;
+    let kept = seen.kept();
     let run = Drawn {
         seen,
         outputs: stage.outputs,
@@ -147,25 +146,6 @@ pub async fn run(args: &BurstArgs) -> anyhow::Result<bool> {
     args.output
         .draw(&format!("{scenario}-{tiers}"), &caption, &run)?;
     Ok(kept)
-}
-
-/// Seconds until the router has taken all in and handed it over.
-async fn until_taken_in(roles: &Roles, records: f64) -> anyhow::Result<f64> {
-    let started = Instant::now();
-    let (mut taken_in, mut grew) = (0.0, Instant::now());
-    loop {
-        let metrics = roles.metrics().await?;
-        let now = metrics.sum("delayq_router_routed_total", &[]);
-        if now >= records && metrics.sum("delayq_router_held_bytes", &[]) == 0.0 {
-            return Ok(started.elapsed().as_secs_f64());
-        }
-        if now > taken_in {
-            (taken_in, grew) = (now, Instant::now());
-        } else if grew.elapsed() >= INTAKE_PATIENCE {
-            bail!("the router has taken in {now} of {records} records, and no more for a minute");
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }
 
 /// The beginning of the first second in which the speed was full, ms since the epoch.

@@ -149,7 +149,7 @@ async fn at_rate(
         "usd_per_million": usd,
     });
     let result = together([summary, published(&seen, &stage.outputs)?]);
-    let kept = seen.lost() == 0 && seen.early == 0;
+    let kept = seen.kept();
     let run = Drawn {
         seen,
         outputs: stage.outputs,
@@ -161,29 +161,27 @@ async fn at_rate(
     Ok((result, kept))
 }
 
-async fn warm_up(stack: &Stack, args: &LatenessArgs, rate_per_s: u32) -> anyhow::Result<()> {
-    let unseen = LatenessArgs {
-        seconds: args.warm_up,
+/// The same load for so long, with short delays and nothing drawn.
+fn unseen(args: &LatenessArgs, seconds: u32) -> LatenessArgs {
+    LatenessArgs {
+        seconds,
         delay_min: TRY_DELAY_S.0,
         delay_max: TRY_DELAY_S.1,
         output: Output::default(),
         ..args.clone()
-    };
+    }
+}
+
+async fn warm_up(stack: &Stack, args: &LatenessArgs, rate_per_s: u32) -> anyhow::Result<()> {
     if args.warm_up > 0 {
-        at_rate(stack, &unseen, rate_per_s, "").await?;
+        at_rate(stack, &unseen(args, args.warm_up), rate_per_s, "").await?;
     }
     Ok(())
 }
 
 /// The highest rate at which nothing piles up: neither in the load's producer nor before the due times.
 async fn full_rate(stack: &Stack, args: &LatenessArgs) -> anyhow::Result<u32> {
-    let tried = LatenessArgs {
-        seconds: TRY_S,
-        delay_min: TRY_DELAY_S.0,
-        delay_max: TRY_DELAY_S.1,
-        output: Output::default(),
-        ..args.clone()
-    };
+    let tried = unseen(args, TRY_S);
     let (mut full, mut rate) = (0, FIRST_PER_S);
     loop {
         let (figures, kept) = at_rate(stack, &tried, rate, "").await?;

@@ -3,22 +3,19 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::priority::Priority;
 use delayq_stack::Stack;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::limit::Limit;
 use super::load::{Preload, preload};
 use super::reader;
 use super::report::{print, published, rounded, together};
-use super::stage::{PARTITIONS, Roles, Stage, Tiers};
+use super::stage::{COUNT_AGAIN, PARTITIONS, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use crate::settings::COMPRESSED;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Longer than a record waits for company.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// From now: later than the queues reach.
@@ -110,8 +107,7 @@ async fn written(stack: &Stack, args: &LongArgs) -> anyhow::Result<Value> {
     let roles = stage.start_roles(1).await?;
     let before = Taken::now(&roles, stack).await?;
     let records = f64::from(args.records);
-    let name = "delayq_router_routed_total";
-    let took_s = until(&roles, name, records, Some("delayq_router_held_bytes")).await?;
+    let took_s = roles.until_taken_in(records, PATIENCE).await?;
     let after = Taken::now(&roles, stack).await?;
     let metrics = roles.metrics().await?;
     let batches = metrics.sum("delayq_router_batches_stored_total", &[]);
@@ -152,49 +148,28 @@ async fn handed_over(stack: &Stack, args: &LongArgs) -> anyhow::Result<(Value, b
     let roles = stage.start_roles(1).await?;
     let before = Taken::now(&roles, stack).await?;
     let records = f64::from(args.bucket_records);
-    until(&roles, "delayq_router_routed_total", records, None).await?;
+    let routed = "delayq_router_routed_total";
+    roles.until_counted(routed, records, None, PATIENCE).await?;
     // From the first record that is handed over to the last.
     let long = roles.metrics().await?;
     let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
     let name = "delayq_scheduler_records_total";
-    until(&roles, name, 1.0, None).await?;
-    let took_s = until(&roles, name, long, None).await?;
+    roles.until_counted(name, 1.0, None, PATIENCE).await?;
+    let took_s = roles.until_counted(name, long, None, PATIENCE).await?;
     reader::until_holding(servers, &stage.outputs, args.bucket_records, PATIENCE).await?;
     let after = Taken::now(&roles, stack).await?;
     let usd = usd_per_million(&roles, args.bucket_records).await?;
     drop(roles);
     let again = Duration::from_secs(5);
     let seen = reader::read(servers, &stage.outputs, args.bucket_records, again).await?;
-    let kept = seen.lost() == 0 && seen.early == 0;
+    let kept = seen.kept();
     let figures = json!({
         "bucket_long_path_share": rounded(long / records),
-        "handover_records_per_s": (long / took_s.max(LOOK_AGAIN.as_secs_f64())).round(),
+        "handover_records_per_s": (long / took_s.max(COUNT_AGAIN.as_secs_f64())).round(),
         "bucket_cpu_us_per_record": after.cpu_us_since(&before, args.bucket_records),
         "bucket_usd_per_million": usd,
     });
     Ok((together([published(&seen, &stage.outputs)?, figures]), kept))
-}
-
-/// Seconds until a counter has reached `goal`, and a gauge is 0.
-async fn until(roles: &Roles, counter: &str, goal: f64, zero: Option<&str>) -> anyhow::Result<f64> {
-    let started = Instant::now();
-    let (mut reached, mut grew) = (0.0, Instant::now());
-    loop {
-        let metrics = roles.metrics().await?;
-        let now = metrics.sum(counter, &[]);
-        if now >= goal && zero.is_none_or(|gauge| metrics.sum(gauge, &[]) == 0.0) {
-            return Ok(started.elapsed().as_secs_f64());
-        }
-        if now > reached {
-            (reached, grew) = (now, Instant::now());
-        } else if grew.elapsed() >= PATIENCE {
-            bail!(
-                "{counter} has been {now} of {goal} for {} s",
-                PATIENCE.as_secs()
-            );
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }
 
 fn ms(duration: Duration) -> anyhow::Result<i64> {

@@ -142,7 +142,7 @@ async fn round(
         "duplicates": seen.duplicates, "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
         "lateness_ms": quantiles(&seen.all()?),
     });
-    let mut good = lost == 0 && seen.early == 0;
+    let mut good = seen.kept();
     if let (Some(_), Value::Object(fields)) = (poison, &mut figures) {
         let tries = format!("{} tries", stage.config.publish.attempts);
         let ended = letters.iter().all(|letter| {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::priority::Priority;
 use delayq_stack::Stack;
@@ -12,12 +13,11 @@ use tokio::time::Instant;
 use super::load::{self, Load, Preload, preload};
 use super::reader;
 use super::report::{print, quantiles, rounded};
-use super::stage::{Roles, Stage, Tiers};
+use super::stage::{Stage, Tiers};
 
 /// The backlog is due this long after it is sent: it goes to SQS, not straight to its topic.
 const BACKLOG_DELAY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Delays of the high records.
 const DELAY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
 
@@ -108,21 +108,25 @@ async fn idle(stack: &Stack, args: &PriorityArgs) -> anyhow::Result<High> {
 async fn backlogged(stack: &Stack, args: &PriorityArgs) -> anyhow::Result<(High, i64)> {
     let servers = &stack.endpoints().kafka;
     let stage = Stage::create(stack.endpoints(), Tiers::Stack, &args.settings).await?;
+    let room = intake(args.backlog);
+    let due = Instant::now() + room;
     let backlog = Preload {
         topic: stage.delay_topic.clone(),
         target: stage.target.clone(),
         records: args.backlog,
         record_bytes: usize::try_from(args.record_bytes)?,
         // By then the router must have it in SQS: what it takes in later it publishes itself.
-        first_ms: SystemClock.now_ms() + i64::try_from(intake(args.backlog).as_millis())?,
+        first_ms: SystemClock.now_ms() + i64::try_from(room.as_millis())?,
         rate_per_s: 0,
         priorities: vec![Priority::Standard, Priority::Low],
         delay_ms: 0..=0,
     };
-    let due = Instant::now() + intake(args.backlog);
     preload(servers, &backlog).await?;
     let router = stage.start_some(&["router", "scheduler"]).await?;
-    until_routed(&router, f64::from(args.backlog)).await?;
+    let taken_in = router.until_taken_in(f64::from(args.backlog), PATIENCE);
+    tokio::time::timeout(PATIENCE, taken_in)
+        .await
+        .context("the router has not taken the backlog in")??;
     tokio::time::sleep_until(due).await;
     let emitter = stage.start_some(&["emitter"]).await?;
     let high = high_records(stack, &stage, args).await?;
@@ -166,19 +170,4 @@ async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyh
 /// Room for filling the topic and for the router.
 fn intake(records: u32) -> Duration {
     BACKLOG_DELAY + Duration::from_secs_f64(f64::from(records) / 40_000.0)
-}
-
-async fn until_routed(router: &Roles, records: f64) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let metrics = router.metrics().await?;
-        let routed = metrics.sum("delayq_router_routed_total", &[]);
-        if routed >= records && metrics.sum("delayq_router_held_bytes", &[]) == 0.0 {
-            return Ok(());
-        }
-        if Instant::now() >= until {
-            anyhow::bail!("the router has taken in {routed} of {records} records");
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
 }

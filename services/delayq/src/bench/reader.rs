@@ -61,6 +61,11 @@ impl Seen {
         self.times.len() - usize::try_from(self.published).unwrap_or(0)
     }
 
+    /// Whether each record came, and none before its due time.
+    pub(super) fn kept(&self) -> bool {
+        self.lost() == 0 && self.early == 0
+    }
+
     fn take(&mut self, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
         let (mut number, mut due_ms) = (None, None);
         for header in message.headers().into_iter().flat_map(|h| h.iter()) {

@@ -186,7 +186,7 @@ async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::
     });
     Ok(Run {
         records_per_s: f64::from(seen.published) / took_s,
-        kept: seen.lost() == 0 && seen.early == 0,
+        kept: seen.kept(),
         figures: together([published(&seen, &stage.outputs)?, of_run]),
         drawn: Drawn {
             seen,

@@ -15,7 +15,7 @@ use delayq_stack::{Component, Endpoints, Stack, StackOptions, Usage};
 
 use crate::init::{InitArgs, init_with};
 use crate::{settings, topology};
-pub(super) use processes::Roles;
+pub(super) use processes::{COUNT_AGAIN, Roles};
 
 const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
 /// Partitions of the delay topics and of each output topic.

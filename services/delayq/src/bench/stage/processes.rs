@@ -16,6 +16,8 @@ use super::metrics::Scrape;
 const READY: Duration = Duration::from_secs(90);
 const STOPPED: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often counters are looked at, which takes something of the processes that are measured.
+pub(crate) const COUNT_AGAIN: Duration = Duration::from_millis(100);
 
 /// One process.
 struct Running {
@@ -150,6 +152,48 @@ impl Roles {
             all.add(scraped.with_context(|| format!("metrics of {}", one.name))?);
         }
         Ok(all)
+    }
+
+    /// Waits until a counter of theirs has reached `goal` and, if one is named, a gauge is 0; answers with the seconds that took.
+    ///
+    /// # Errors
+    /// The counter has not grown for `patience`.
+    pub(crate) async fn until_counted(
+        &self,
+        counter: &str,
+        goal: f64,
+        zero: Option<&str>,
+        patience: Duration,
+    ) -> anyhow::Result<f64> {
+        let started = Instant::now();
+        let (mut reached, mut grew) = (0.0, started);
+        loop {
+            let metrics = self.metrics().await?;
+            let now = metrics.sum(counter, &[]);
+            if now >= goal && zero.is_none_or(|gauge| metrics.sum(gauge, &[]) == 0.0) {
+                return Ok(started.elapsed().as_secs_f64());
+            }
+            if now > reached {
+                (reached, grew) = (now, Instant::now());
+            } else if grew.elapsed() >= patience {
+                bail!(
+                    "{counter} has been {now} of {goal} for {} s",
+                    patience.as_secs()
+                );
+            }
+            tokio::time::sleep(COUNT_AGAIN).await;
+        }
+    }
+
+    /// Waits until the router has taken so many records in and handed all of them over; answers with the seconds that took.
+    pub(crate) async fn until_taken_in(
+        &self,
+        records: f64,
+        patience: Duration,
+    ) -> anyhow::Result<f64> {
+        let (taken_in, held) = ("delayq_router_routed_total", "delayq_router_held_bytes");
+        self.until_counted(taken_in, records, Some(held), patience)
+            .await
     }
 
     /// Asks them to stop, and waits. A role that does not end well is an error.
