@@ -7,7 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,6 +57,16 @@ const LONG_MS: i64 = 1_200_000;
 struct Script {
     events: mpsc::UnboundedReceiver<SourceEvent>,
     commits: Arc<Mutex<Vec<Commit>>>,
+    group: Arc<Group>,
+}
+
+/// What the group does, and what it was told.
+#[derive(Default)]
+struct Group {
+    /// It refuses commits until it is done.
+    rebalances: AtomicBool,
+    paused: AtomicBool,
+    left: AtomicBool,
 }
 
 #[async_trait]
@@ -65,17 +75,25 @@ impl RecordSource for Script {
         self.events.recv().await
     }
 
-    fn pause(&self, _partitions: &[TopicPartition]) {}
+    fn pause(&self, _partitions: &[TopicPartition]) {
+        self.group.paused.store(true, Ordering::SeqCst);
+    }
 
     fn resume(&self, _partitions: &[TopicPartition]) {}
 
     async fn commit(&self, commits: Vec<Commit>) -> Outcomes {
+        if self.group.rebalances.load(Ordering::SeqCst) {
+            let error = PortError::new(ErrorClass::Transient, "test", "rebalance in progress");
+            return commits.iter().map(|_| Err(error.clone())).collect();
+        }
         let outcomes = commits.iter().map(|_| Ok(())).collect();
         self.commits.lock().expect("unpoisoned").extend(commits);
         outcomes
     }
 
-    fn close(&self) {}
+    fn close(&self) {
+        self.group.left.store(true, Ordering::SeqCst);
+    }
 }
 
 /// The queue, which answers nothing while its gate is shut.
@@ -166,6 +184,8 @@ struct Bench {
     queue: Arc<MemoryDelayQueue>,
     store: Arc<Store>,
     broker: MemoryBroker,
+    group: Arc<Group>,
+    stop: CancellationToken,
 }
 
 fn partition() -> TopicPartition {
@@ -178,6 +198,8 @@ impl Bench {
         let (events, event_rx) = mpsc::unbounded_channel();
         let (gate, open) = watch::channel(true);
         let commits = Arc::default();
+        let group = Arc::<Group>::default();
+        let stop = CancellationToken::new();
         let queue = Arc::new(MemoryDelayQueue::new(clock.clone()));
         let broker = MemoryBroker::new(clock.clone());
         broker.create_topic("out", 1);
@@ -192,6 +214,7 @@ impl Bench {
             source: Box::new(Script {
                 events: event_rx,
                 commits: Arc::clone(&commits),
+                group: Arc::clone(&group),
             }),
             sink: Arc::new(MemorySink::new(&broker)),
             queue: Arc::new(Gated {
@@ -207,7 +230,7 @@ impl Bench {
         tokio::spawn(delayq_router::run(
             settings(max_wait_ms),
             ports,
-            CancellationToken::new(),
+            stop.clone(),
         ));
         let bench = Self {
             events,
@@ -216,6 +239,8 @@ impl Bench {
             queue,
             store,
             broker,
+            group,
+            stop,
         };
         bench.assign();
         bench
@@ -444,4 +469,52 @@ async fn a_bucket_that_was_handed_over_during_the_write_is_sent_by_the_router_to
     seconds(10).await;
     assert_eq!(bench.last_commit(), Some(2));
     assert_eq!(bench.sent(), [0, 1], "no scheduler will look again");
+}
+
+/// While a group rebalances it refuses commits, and one that is left has no more to say to what was refused.
+#[tokio::test(start_paused = true)]
+async fn a_router_that_stops_leaves_the_group_when_its_last_commit_is_confirmed() {
+    let bench = Bench::new(60_000, FirstWrite::Succeeds);
+    bench.deliver(&[0, 1, 2], SHORT_MS);
+    seconds(1).await;
+    bench.group.rebalances.store(true, Ordering::SeqCst);
+    bench.stop.cancel();
+    seconds(3).await;
+    assert!(
+        bench.group.paused.load(Ordering::SeqCst),
+        "nothing more comes in"
+    );
+    assert_eq!(bench.sent(), [0, 1, 2], "what waited for company goes");
+    assert!(
+        !bench.group.left.load(Ordering::SeqCst),
+        "one commit is due"
+    );
+    bench.group.rebalances.store(false, Ordering::SeqCst);
+    seconds(1).await;
+    assert_eq!(bench.last_commit(), Some(3));
+    assert!(bench.group.left.load(Ordering::SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_router_whose_commits_are_never_confirmed_leaves_all_the_same() {
+    let bench = Bench::new(1_000, FirstWrite::Succeeds);
+    bench.group.rebalances.store(true, Ordering::SeqCst);
+    bench.deliver(&[0], SHORT_MS);
+    seconds(3).await;
+    bench.stop.cancel();
+    seconds(7).await;
+    assert!(bench.group.left.load(Ordering::SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stopping_router_holds_has_half_of_its_time() {
+    let bench = Bench::new(1_000, FirstWrite::Succeeds);
+    bench.gate.send_replace(false);
+    bench.deliver(&[0], SHORT_MS);
+    seconds(3).await;
+    bench.stop.cancel();
+    seconds(14).await;
+    assert!(!bench.group.left.load(Ordering::SeqCst));
+    seconds(2).await;
+    assert!(bench.group.left.load(Ordering::SeqCst));
 }

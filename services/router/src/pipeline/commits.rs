@@ -57,7 +57,7 @@ impl Router {
             .filter(|p| !crowded.contains(p) && known.contains(p))
             .cloned()
             .collect();
-        if !free.is_empty() && !self.paused {
+        if !free.is_empty() && !self.paused && !self.intake_ended {
             source.resume(&free);
         }
         if !crowded.is_empty() {

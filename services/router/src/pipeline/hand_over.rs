@@ -104,7 +104,7 @@ impl Router {
 
     /// Whether the source is listened to: above the memory limit only once it is paused, for what it says of partitions.
     pub(super) const fn takes_in(&self) -> bool {
-        self.over_since.is_none() || self.paused
+        self.over_since.is_none() || self.paused || self.intake_ended
     }
 
     /// Stops intake above the memory limit. Calls under way soon make room: so it waits first, and pauses the partitions
@@ -119,7 +119,11 @@ impl Router {
         let waited = self
             .over_since
             .is_some_and(|at| at.elapsed() >= PAUSE_AFTER);
-        if (!self.paused && waited) || (self.paused && self.newly_assigned) {
+        if self.intake_ended {
+            if self.newly_assigned {
+                source.pause(&self.partitions.all());
+            }
+        } else if (!self.paused && waited) || (self.paused && self.newly_assigned) {
             source.pause(&self.partitions.all());
             self.paused = true;
         } else if self.paused && self.held_bytes <= self.settings.memory_bytes / 2 {
@@ -149,7 +153,9 @@ impl Router {
         let packs = packs.into_iter().flatten().map(|at_ms| {
             now + Duration::from_millis(at_ms.saturating_sub(now_ms).max(0).unsigned_abs())
         });
-        let pause = self.over_since.filter(|_| !self.paused);
+        let pause = self
+            .over_since
+            .filter(|_| !self.paused && !self.intake_ended);
         let revokes = self.revokes.iter().map(|r| r.deadline);
         packs
             .chain(revokes)

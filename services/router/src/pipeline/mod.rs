@@ -6,6 +6,7 @@
 mod commits;
 mod hand_over;
 mod stalls;
+mod stop;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use self::commits::Revoke;
+use self::stop::Stop;
 use crate::config::RouterSettings;
 use crate::long::{LongKey, LongSettings, LongWriter};
 use crate::metrics as names;
@@ -122,6 +124,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         over_since: None,
         paused: false,
         newly_assigned: false,
+        intake_ended: false,
         source_unhealthy: false,
         crowded: Vec::new(),
         started: Instant::now(),
@@ -159,6 +162,8 @@ struct Router {
     paused: bool,
     /// New partitions start unpaused.
     newly_assigned: bool,
+    /// Paused for good: the router stops.
+    intake_ended: bool,
     /// The source has said what is wrong, and not yet that it is over.
     source_unhealthy: bool,
     /// Partitions paused because their map of finished offsets is too large.
@@ -179,7 +184,7 @@ impl Router {
     ) {
         let mut commit_tick = tokio::time::interval(self.settings.commit_interval);
         commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stop_by: Option<Instant> = None;
+        let mut stopping: Option<Stop> = None;
         let mut end_batch = Vec::with_capacity(1024);
         loop {
             self.health.beat("router", STALLED_AFTER);
@@ -187,7 +192,7 @@ impl Router {
             self.dispatch();
             self.relieve(source.as_ref());
             self.answer_revokes();
-            let wake = self.next_wake(stop_by);
+            let wake = self.next_wake(stopping.as_ref().map(|stop| stop.by));
             tokio::select! {
                 event = source.next(), if self.takes_in() => match event {
                     Some(event) => self.on_source(event),
@@ -213,15 +218,19 @@ impl Router {
                     self.watch_kafka();
                     self.watch_partitions();
                     self.commit(source.as_ref()).await;
+                    if let Some(stop) = &mut stopping {
+                        self.leave(stop, source.as_ref());
+                    }
                 }
-                () = stop.cancelled(), if stop_by.is_none() => {
-                    tracing::info!(held_bytes = self.held_bytes, "router stops: intake ends, what is held is confirmed and committed");
-                    stop_by = Some(Instant::now() + self.settings.stop_timeout);
-                    source.close();
+                () = stop.cancelled(), if stopping.is_none() => {
+                    stopping = Some(self.begin_stop(source.as_ref(), &mut commit_tick));
                 }
                 () = tokio::time::sleep_until(wake) => {}
             }
-            if stop_by.is_some_and(|at| Instant::now() >= at) {
+            if stopping
+                .as_ref()
+                .is_some_and(|stop| Instant::now() >= stop.by)
+            {
                 tracing::error!(
                     held_bytes = self.held_bytes,
                     "router stops with unfinished records: they are read again at the next start"
