@@ -17,6 +17,11 @@ pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// A boolean attribute.
+pub(crate) fn flag(value: bool) -> AttributeValue {
+    AttributeValue::Bool(value)
+}
+
 /// Reads a text attribute; `Err` says what is wrong.
 pub(crate) fn read_text<'a>(item: &'a Item, name: &str) -> Result<&'a str, String> {
     match item.get(name) {
@@ -33,6 +38,15 @@ pub(crate) fn read_number<T: std::str::FromStr>(item: &Item, name: &str) -> Resu
             .parse()
             .map_err(|_| format!("attribute `{name}` is out of range: {value}")),
         Some(_) => Err(format!("attribute `{name}` is no number")),
+        None => Err(format!("attribute `{name}` is missing")),
+    }
+}
+
+/// Reads a boolean attribute; `Err` says what is wrong.
+pub(crate) fn read_flag(item: &Item, name: &str) -> Result<bool, String> {
+    match item.get(name) {
+        Some(AttributeValue::Bool(value)) => Ok(*value),
+        Some(_) => Err(format!("attribute `{name}` is no boolean")),
         None => Err(format!("attribute `{name}` is missing")),
     }
 }

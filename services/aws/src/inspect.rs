@@ -9,7 +9,7 @@ use delayq_core::error::PortError;
 use crate::connect::Clients;
 use crate::names::TableNames;
 use crate::provision_queues::{self, Attributes, attributes, find};
-use crate::provision_tables::{Needed, check_keys, describe, needed, ttl};
+use crate::provision_tables::{Needed, check_keys, describe, needed, stream, ttl};
 
 /// What a queue and its dead-letter queue must keep messages for: the longest that SQS can, 14 days.
 pub const QUEUE_RETENTION: Duration = Duration::from_secs(provision_queues::RETENTION_S as u64);
@@ -114,6 +114,19 @@ pub enum Ttl {
     Elsewhere(String),
 }
 
+/// Whether a table has a stream of its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeStream {
+    /// It needs none.
+    NotNeeded,
+    /// It has one with the rows before and after each change.
+    On,
+    /// It has none.
+    Off,
+    /// It has one that shows something else, such as `KEYS_ONLY`.
+    Other(String),
+}
+
 /// A table as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableState {
@@ -123,6 +136,8 @@ pub struct TableState {
     pub keys_fault: Option<String>,
     /// Whether its rows expire.
     pub ttl: Ttl,
+    /// Whether its changes can be followed.
+    pub stream: ChangeStream,
 }
 
 /// A table by name, and what became of looking at it: `Ok(None)` when there is none.
@@ -150,6 +165,14 @@ async fn inspect_table(clients: &Clients, table: &Needed) -> Result<Option<Table
             None => Ttl::Off,
         },
     };
+    let stream = match &table.stream {
+        None => ChangeStream::NotNeeded,
+        Some(wanted) => match stream(&description) {
+            Some(present) if present == wanted => ChangeStream::On,
+            Some(other) => ChangeStream::Other(other.as_str().to_owned()),
+            None => ChangeStream::Off,
+        },
+    };
     Ok(Some(TableState {
         usable: matches!(
             description.table_status,
@@ -157,6 +180,7 @@ async fn inspect_table(clients: &Clients, table: &Needed) -> Result<Option<Table
         ),
         keys_fault: check_keys(&description, table).err(),
         ttl,
+        stream,
     }))
 }
 

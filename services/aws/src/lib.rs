@@ -2,7 +2,8 @@
 //!
 //! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
 //! - `errors`: one place that says what a failed call means.
-//! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`]: the tables.
+//! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`],
+//!   [`dynamo_messages`]: the tables.
 //! - [`names`], [`provision`], [`inspect`]: what the queues and tables are called, how they come to be, how they are.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
@@ -10,6 +11,7 @@
 mod attributes;
 pub mod connect;
 pub mod dynamo_batches;
+pub mod dynamo_messages;
 pub mod dynamo_payloads;
 pub mod dynamo_shards;
 mod errors;
@@ -27,10 +29,12 @@ pub mod sqs_ticks;
 
 pub use connect::{AwsSettings, Clients, connect};
 pub use dynamo_batches::DynamoBatchStore;
+pub use dynamo_messages::DynamoMessageRegistry;
 pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
 pub use inspect::{
-    QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables, queue_depth,
+    ChangeStream, QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables,
+    queue_depth,
 };
 pub use names::{Names, QueueNames, TableNames};
 pub use provision::{ProvisionOptions, provision, provision_with};

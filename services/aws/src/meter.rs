@@ -23,15 +23,18 @@ pub(crate) enum Tier {
     Shards,
     /// The payloads of large records.
     Payloads,
+    /// The rows of tracked records.
+    Tracked,
 }
 
 impl Tier {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Queues,
         Self::Ticks,
         Self::Batches,
         Self::Shards,
         Self::Payloads,
+        Self::Tracked,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Tier {
             Self::Batches => "batches",
             Self::Shards => "shards",
             Self::Payloads => "payloads",
+            Self::Tracked => "tracked",
         }
     }
 
@@ -129,7 +133,7 @@ pub(crate) fn item_bytes(item: &Item) -> usize {
             AttributeValue::S(text) => text.len(),
             AttributeValue::N(digits) => number_bytes(digits),
             AttributeValue::B(bytes) => bytes.as_ref().len(),
-            // No other kind is written here.
+            // A boolean. No other kind is written here.
             _ => 1,
         };
         name.len() + value_bytes

@@ -10,8 +10,8 @@ pub const FAILED_ENTRIES_TOTAL: &str = "delayq_aws_failed_entries_total";
 pub const UNREADABLE_TOTAL: &str = "delayq_aws_unreadable_total";
 /// This machine's clock minus AWS's, in milliseconds, accurate to about half a second.
 pub const CLOCK_SKEW_MS: &str = "delayq_aws_clock_skew_ms";
-/// What AWS bills, by `tier` (`queues`, `ticks`, `batches`, `shards`, `payloads`) and `unit` (`sqs-request`, `sqs-fifo-request`,
-/// `dynamodb-write-unit`, `dynamodb-read-unit`).
+/// What AWS bills, by `tier` (`queues`, `ticks`, `batches`, `shards`, `payloads`, `tracked`) and `unit` (`sqs-request`,
+/// `sqs-fifo-request`, `dynamodb-write-unit`, `dynamodb-read-unit`).
 pub const BILLED_UNITS_TOTAL: &str = "delayq_aws_billed_units_total";
 /// Their cost at list prices ([`delayq_core::billing::LIST_PRICES`]) in billionths of a US dollar, by `tier`.
 pub const COST_NANODOLLARS_TOTAL: &str = "delayq_aws_cost_nanodollars_total";

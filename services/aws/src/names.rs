@@ -62,16 +62,19 @@ pub struct TableNames {
     pub shards: String,
     /// Chunks of records that are too large for a batch.
     pub payloads: String,
+    /// Tracked records.
+    pub messages: String,
 }
 
 impl TableNames {
-    /// `delayq` gives `delayq-batches`, `delayq-shards` and `delayq-payloads`.
+    /// `delayq` gives `delayq-batches`, `delayq-shards`, `delayq-payloads` and `delayq-messages`.
     #[must_use]
     pub fn with_prefix(prefix: &str) -> Self {
         Self {
             batches: format!("{prefix}-batches"),
             shards: format!("{prefix}-shards"),
             payloads: format!("{prefix}-payloads"),
+            messages: format!("{prefix}-messages"),
         }
     }
 }
@@ -115,5 +118,6 @@ mod tests {
         assert_eq!(names.tables.batches, "delayq-batches");
         assert_eq!(names.tables.shards, "delayq-shards");
         assert_eq!(names.tables.payloads, "delayq-payloads");
+        assert_eq!(names.tables.messages, "delayq-messages");
     }
 }

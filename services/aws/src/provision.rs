@@ -54,7 +54,7 @@ pub async fn provision(
 /// `exists`, what was set, or (in a dry run) what would be done.
 ///
 /// The rights it needs: `sqs:GetQueueUrl`, `GetQueueAttributes`, `dynamodb:DescribeTable`, `DescribeTimeToLive`; and, but
-/// for a dry run, `sqs:CreateQueue`, `SetQueueAttributes`, `dynamodb:CreateTable`, `UpdateTimeToLive`.
+/// for a dry run, `sqs:CreateQueue`, `SetQueueAttributes`, `dynamodb:CreateTable`, `UpdateTimeToLive`, `UpdateTable`.
 ///
 /// # Errors
 /// The first call that fails; running it again goes on from there. `Misconfigured` when a queue or

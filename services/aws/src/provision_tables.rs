@@ -1,10 +1,11 @@
-//! Creates the tables, waits until they can be used, and switches TTL on.
+//! Creates the tables, waits until they can be used, and switches TTL and streams on.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    StreamSpecification, StreamViewType, TableDescription, TableStatus, TimeToLiveSpecification,
+    TimeToLiveStatus,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use delayq_core::error::{ErrorClass, PortError};
@@ -13,7 +14,7 @@ use crate::connect::Clients;
 use crate::errors::{CallSite, short_code};
 use crate::names::TableNames;
 use crate::provision::Provisioning;
-use crate::{dynamo_batches, dynamo_payloads, dynamo_shards};
+use crate::{dynamo_batches, dynamo_messages, dynamo_payloads, dynamo_shards};
 
 /// Between two looks at a table that is being made.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -41,10 +42,12 @@ pub(crate) struct Needed {
     keys: Keys,
     /// TTL attribute, where rows are to expire.
     pub(crate) expires: Option<&'static str>,
+    /// What its stream shows of each change, where it has one.
+    pub(crate) stream: Option<StreamViewType>,
 }
 
 /// The tables of an installation.
-pub(crate) fn needed(names: &TableNames) -> [Needed; 3] {
+pub(crate) fn needed(names: &TableNames) -> [Needed; 4] {
     let batches = Needed {
         name: names.batches.clone(),
         keys: Keys {
@@ -52,6 +55,7 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 3] {
             range: Some((dynamo_batches::SORT, ScalarAttributeType::S)),
         },
         expires: Some(dynamo_batches::EXPIRES),
+        stream: None,
     };
     let shards = Needed {
         name: names.shards.clone(),
@@ -60,6 +64,7 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 3] {
             range: Some((dynamo_shards::SHARD, ScalarAttributeType::N)),
         },
         expires: None,
+        stream: None,
     };
     let payloads = Needed {
         name: names.payloads.clone(),
@@ -68,8 +73,18 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 3] {
             range: None,
         },
         expires: Some(dynamo_payloads::EXPIRES),
+        stream: None,
     };
-    [batches, shards, payloads]
+    let messages = Needed {
+        name: names.messages.clone(),
+        keys: Keys {
+            hash: (dynamo_messages::KEY, ScalarAttributeType::S),
+            range: None,
+        },
+        expires: Some(dynamo_messages::EXPIRES),
+        stream: Some(StreamViewType::NewAndOldImages),
+    };
+    [batches, shards, payloads, messages]
 }
 
 pub(crate) async fn provision_tables(
@@ -87,10 +102,22 @@ pub(crate) async fn provision_tables(
         if !existed && work.options.dry_run {
             continue;
         }
-        wait_until_active(work.clients, table, work.options.wait).await?;
-        let ttl = ensure_ttl(work, table).await?;
+        let description = wait_until_active(work.clients, table, work.options.wait).await?;
+        let mut off = Vec::new();
+        if ensure_ttl(work, table).await? {
+            off.push("TTL");
+        }
+        if ensure_stream(work, table, &description).await? {
+            off.push("stream");
+        }
         if existed {
-            work.say(&format!("table {}", table.name), ttl.unwrap_or("exists"));
+            let off = off.join(" and ");
+            let outcome = match (off.is_empty(), work.options.dry_run) {
+                (true, _) => "exists".to_owned(),
+                (false, true) => format!("differs, would switch {off} on"),
+                (false, false) => format!("differed, {off} switched on"),
+            };
+            work.say(&format!("table {}", table.name), outcome);
         }
     }
     Ok(())
@@ -112,7 +139,8 @@ async fn ensure(work: &mut Provisioning<'_>, table: &Needed) -> Result<bool, Por
         .dynamodb
         .create_table()
         .table_name(&table.name)
-        .billing_mode(BillingMode::PayPerRequest);
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_stream_specification(stream_specification(site, table)?);
     for ((name, kind), role) in table.keys.all() {
         let definition = AttributeDefinition::builder()
             .attribute_name(*name)
@@ -168,7 +196,7 @@ async fn wait_until_active(
     clients: &Clients,
     table: &Needed,
     wait: Duration,
-) -> Result<(), PortError> {
+) -> Result<TableDescription, PortError> {
     let resource = format!("table {}", table.name);
     let site = site(clients, "dynamodb DescribeTable", &resource);
     let active = async {
@@ -178,7 +206,7 @@ async fn wait_until_active(
                 check_keys(&description, table)
                     .map_err(|what| site.error(ErrorClass::Misconfigured, what))?;
                 if description.table_status == Some(TableStatus::Active) {
-                    return Ok(());
+                    return Ok(description);
                 }
             }
             tokio::time::sleep(POLL_EVERY).await;
@@ -238,25 +266,22 @@ pub(crate) async fn ttl(clients: &Clients, table: &str) -> Result<Option<String>
     }))
 }
 
-/// Switches TTL on where it is needed and off; answers with what was done.
-async fn ensure_ttl(
-    work: &mut Provisioning<'_>,
-    table: &Needed,
-) -> Result<Option<&'static str>, PortError> {
+/// Switches TTL on where it is needed and off; answers whether it was (in a dry run: would be).
+async fn ensure_ttl(work: &mut Provisioning<'_>, table: &Needed) -> Result<bool, PortError> {
     let Some(attribute) = table.expires else {
-        return Ok(None);
+        return Ok(false);
     };
     let resource = format!("table {}", table.name);
     let site = site(work.clients, "dynamodb UpdateTimeToLive", &resource);
     match ttl(work.clients, &table.name).await? {
-        Some(present) if present == attribute => return Ok(None),
+        Some(present) if present == attribute => return Ok(false),
         Some(other) => {
             return Err(site.error(
                 ErrorClass::Misconfigured,
                 format_args!("TTL is on attribute `{other}`, delayq needs it on `{attribute}`; switch it off first"),
             ));
         }
-        None if work.options.dry_run => return Ok(Some("differs, would switch TTL on")),
+        None if work.options.dry_run => return Ok(true),
         None => {}
     }
     let ttl = TimeToLiveSpecification::builder()
@@ -271,7 +296,68 @@ async fn ensure_ttl(
         .table_name(&table.name)
         .time_to_live_specification(ttl);
     site.finish(request.send().await)?;
-    Ok(Some("differed, TTL switched on"))
+    Ok(true)
+}
+
+fn stream_specification(
+    site: CallSite<'_>,
+    table: &Needed,
+) -> Result<Option<StreamSpecification>, PortError> {
+    let Some(view) = &table.stream else {
+        return Ok(None);
+    };
+    let stream = StreamSpecification::builder()
+        .stream_enabled(true)
+        .stream_view_type(view.clone());
+    let stream = stream.build();
+    stream
+        .map(Some)
+        .map_err(|e| site.error(ErrorClass::Invalid, e))
+}
+
+/// What the table's stream shows, if it has one.
+pub(crate) fn stream(table: &TableDescription) -> Option<&StreamViewType> {
+    let stream = table.stream_specification()?;
+    stream
+        .stream_view_type()
+        .filter(|_| stream.stream_enabled())
+}
+
+/// As [`ensure_ttl`], for the stream.
+async fn ensure_stream(
+    work: &mut Provisioning<'_>,
+    table: &Needed,
+    description: &TableDescription,
+) -> Result<bool, PortError> {
+    let Some(view) = &table.stream else {
+        return Ok(false);
+    };
+    let resource = format!("table {}", table.name);
+    let site = site(work.clients, "dynamodb UpdateTable", &resource);
+    match stream(description) {
+        Some(present) if present == view => return Ok(false),
+        // Only a stream that is off can be given another view.
+        Some(other) => {
+            return Err(site.error(
+                ErrorClass::Misconfigured,
+                format_args!(
+                    "its stream shows {}, delayq needs {}; switch it off first",
+                    other.as_str(),
+                    view.as_str()
+                ),
+            ));
+        }
+        None if work.options.dry_run => return Ok(true),
+        None => {}
+    }
+    let request = work
+        .clients
+        .dynamodb
+        .update_table()
+        .table_name(&table.name)
+        .set_stream_specification(stream_specification(site, table)?);
+    site.finish(request.send().await)?;
+    Ok(true)
 }
 
 pub(crate) fn site<'a>(
@@ -299,6 +385,7 @@ mod tests {
                 range,
             },
             expires: None,
+            stream: None,
         };
         let mut table = TableDescription::builder();
         for (name, kind, role) in [

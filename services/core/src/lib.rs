@@ -24,6 +24,7 @@ pub mod priority;
 pub mod record;
 pub mod route;
 pub mod routes;
+pub mod tracked;
 mod unpacked;
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::error::{ErrorClass, PortError};
 use crate::handover::ShardRow;
 use crate::priority::Priority;
 use crate::record::{Incoming, Outgoing, TopicPartition};
+use crate::tracked::{MessageKey, MessageRow, RowStamp};
 
 /// One outcome an entry, in the order of the entries.
 pub type Outcomes = Vec<Result<(), PortError>>;
@@ -302,6 +303,32 @@ pub trait TickQueue: Send + Sync {
 
     /// Deletes the tick and frees its group. A stale handle is no error.
     async fn delete(&self, tick: &Tick) -> Result<(), PortError>;
+}
+
+// ---------------------------------------------------------------- tracked records
+
+/// What a conditional write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The row is as it was given.
+    Done,
+    /// Nothing was written: the row as it is instead, if there is one.
+    Differs(Option<Box<MessageRow>>),
+}
+
+/// The table of tracked records (see [`crate::tracked`]).
+#[async_trait]
+pub trait MessageRegistry: Send + Sync {
+    /// Writes a row in the place of the one with the stamp `expected`, or where there is none; decided by the store at the moment
+    /// of the write. A call that failed may have taken effect: the same call again then answers [`Written::Differs`].
+    async fn write(
+        &self,
+        row: MessageRow,
+        expected: Option<RowStamp>,
+    ) -> Result<Written, PortError>;
+
+    /// Reads a row, strongly consistent.
+    async fn read(&self, key: &MessageKey) -> Result<Option<MessageRow>, PortError>;
 }
 
 // ---------------------------------------------------------------- health

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use delayq_aws::{
-    DynamoBatchStore, DynamoPayloadStore, DynamoShardState, Names, SqsDelayQueue, SqsTickQueue,
+    DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore, DynamoShardState, Names,
+    SqsDelayQueue, SqsTickQueue,
 };
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, PayloadStore, RecordSink, RecordSource, ShardState,
-    TickQueue,
+    BatchStore, DelayQueue, HealthReport, MessageRegistry, PayloadStore, RecordSink, RecordSource,
+    ShardState, TickQueue,
 };
 use delayq_emitter::EmitterPorts;
 use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings, tail_topic};
@@ -43,6 +44,8 @@ pub struct Backends {
     pub shards: Arc<dyn ShardState>,
     /// Records too large for a batch.
     pub payloads: Arc<dyn PayloadStore>,
+    /// Tracked records.
+    pub registry: Arc<dyn MessageRegistry>,
     /// Put around the consumer of the delay topics.
     pub source: SourceLayer,
     /// Whether output topics that are missing are made by publishing to them.
@@ -69,6 +72,7 @@ impl Backends {
             store: Arc::new(DynamoBatchStore::new(&clients, &names.tables)),
             shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
             payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
+            registry: Arc::new(DynamoMessageRegistry::new(&clients, &names.tables)),
             clock,
             source: Arc::new(|source| source),
             create_topics: false,
@@ -147,6 +151,7 @@ pub async fn run_on(
                 sink: sink.clone(),
                 queue: backends.queue.clone(),
                 payloads: backends.payloads.clone(),
+                registry: backends.registry.clone(),
                 clock: clock.clone(),
                 health: health.clone(),
             };
@@ -176,6 +181,7 @@ pub async fn run_on(
                 store: backends.store.clone(),
                 shards: backends.shards.clone(),
                 payloads: backends.payloads.clone(),
+                registry: backends.registry.clone(),
                 clock: clock.clone(),
                 health: health.clone(),
             };

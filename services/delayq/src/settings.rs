@@ -14,6 +14,7 @@ use delayq_core::routes::{HighPriority, Route, RouteMatch};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+use delayq_delivery::registry::RegistrySettings;
 use delayq_emitter::EmitterSettings;
 use delayq_kafka::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 use delayq_router::RouterSettings;
@@ -45,7 +46,7 @@ fn count(number: u32) -> usize {
 
 /// Times in which the long path takes seconds, in proportions that keep the promises: what is due in over 14 s goes to
 /// the long tier, in buckets of 2 s that are handed over 10 s ahead. For the demo and for tests.
-pub const COMPRESSED: [&str; 14] = [
+pub const COMPRESSED: [&str; 15] = [
     "delays.direct=400ms",
     "delays.short=14s",
     "packing.max_wait=1s",
@@ -60,6 +61,7 @@ pub const COMPRESSED: [&str; 14] = [
     "emitter.wait=1s",
     "emitter.visibility=30s",
     "router.commit_interval=200ms",
+    "tracked.lease=5s",
 ];
 
 /// The cluster.
@@ -229,6 +231,17 @@ fn payloads(config: &Config) -> PayloadSettings {
     }
 }
 
+fn registry(config: &Config) -> RegistrySettings {
+    RegistrySettings {
+        claimant: Arc::from(process_name()),
+        claim_lead_ms: ms(config.tracked.claim_lead),
+        lease_ms: ms(config.tracked.lease),
+        retry_first: config.router.retry_first,
+        retry_max: config.router.retry_max,
+        concurrency: count(config.tracked.concurrency),
+    }
+}
+
 fn publish(config: &Config, service: &'static str, max_under_way: usize) -> PublishSettings {
     PublishSettings {
         service,
@@ -265,6 +278,7 @@ pub fn router(config: &Config) -> anyhow::Result<RouterSettings> {
         publish: publish(config, "router", ROUTER_UNDER_WAY),
         queue: queue(config, config.router.send_concurrency),
         payloads: payloads(config),
+        registry: registry(config),
         times: times(config),
         shards: config.long.shards,
         writer: process_name(),
@@ -311,6 +325,7 @@ pub fn emitter(config: &Config) -> anyhow::Result<EmitterSettings> {
         publish: publish(config, "emitter", count(emitter.in_flight)),
         queue: queue(config, config.router.send_concurrency),
         payloads: payloads(config),
+        registry: registry(config),
         rates: config
             .routes
             .iter()

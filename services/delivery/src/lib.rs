@@ -1,13 +1,15 @@
 //! Confirmed delivery, to Kafka at the millisecond and to the delay queues in batches.
 //!
 //! The router's direct path and the emitter publish through [`publish`]; router, scheduler and emitter
-//! (when it puts back) send through [`queue`]; what no batch can hold goes through [`payloads`]. An end is reported
+//! (when it puts back) send through [`queue`]; what no batch can hold goes through [`payloads`]; what
+//! is known of tracked records, through [`registry`]. An end is reported
 //! only after the other side has confirmed it.
 
 pub mod pacer;
 pub mod payloads;
 pub mod publish;
 pub mod queue;
+pub mod registry;
 
 /// Describes all metrics of this crate for the exporter.
 pub fn describe() {
@@ -20,4 +22,9 @@ pub fn describe() {
         "Large records stored in the payload table, all chunks confirmed"
     );
     metrics::describe_counter!(payloads::LOADED, "Large records read back");
+    metrics::describe_counter!(registry::CHANGES, "Changes to tracked records, by answer");
+    metrics::describe_counter!(
+        registry::RACES,
+        "Conditional writes to the registry that another was ahead of"
+    );
 }

@@ -17,7 +17,8 @@ use delayq_delivery::payloads::{PayloadSettings, Payloads};
 use delayq_delivery::publish::{
     DeadLetter, End, EndKind, Job, PublishSettings, Publisher, Work, always_alive, start,
 };
-use delayq_embedded::{MemoryHealth, MemoryPayloadStore};
+use delayq_delivery::registry::{Registry, RegistrySettings};
+use delayq_embedded::{MemoryHealth, MemoryMessageRegistry, MemoryPayloadStore};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -96,7 +97,26 @@ impl Bench {
             Arc::new(MemoryHealth::default()),
             payload_settings,
         );
-        let (publisher, ends) = start(settings, sink.clone(), clock.clone(), Arc::new(payloads));
+        let registry = Registry::new(
+            Arc::new(MemoryMessageRegistry::new(clock.clone())),
+            clock.clone(),
+            Arc::new(MemoryHealth::default()),
+            RegistrySettings {
+                claimant: "me".into(),
+                claim_lead_ms: 300,
+                lease_ms: 10_000,
+                retry_first: Duration::from_millis(10),
+                retry_max: Duration::from_secs(1),
+                concurrency: 4,
+            },
+        );
+        let (publisher, ends) = start(
+            settings,
+            sink.clone(),
+            clock.clone(),
+            Arc::new(payloads),
+            Arc::new(registry),
+        );
         Self {
             clock,
             sink,

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use delayq_core::bucket::{Bucket, BucketKey, ShardId};
 use delayq_core::clock::Clock;
 use delayq_core::ports::{
-    BatchStore, DelayQueue, Lane, PayloadStore, QueueMessage, StoredBatch, TickQueue,
+    BatchStore, DelayQueue, Lane, MessageRegistry, PayloadStore, QueueMessage, StoredBatch,
+    TickQueue, Written,
 };
 use delayq_core::priority::Priority;
+use delayq_core::tracked::{MessageKey, MessageRow, State, Version};
 use delayq_embedded::{
-    MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryTickQueue, RuntimeClock,
+    MemoryBatchStore, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore, MemoryTickQueue,
+    RuntimeClock,
 };
 use tokio::time::{Instant, sleep};
 
@@ -117,4 +120,48 @@ async fn expired_payloads_are_forgotten_and_those_written_again_live_on() {
     assert_eq!(store.len(), 2);
     sleep(DAY).await;
     assert!(store.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_rows_of_the_registry_are_forgotten_and_those_written_again_live_on() {
+    let registry = MemoryMessageRegistry::new(clock());
+    let now_s = NOW_MS / 1000;
+    let row = |id: &str, revision, expires_s| MessageRow {
+        key: MessageKey {
+            topic: "orders.delay".into(),
+            id: id.into(),
+        },
+        version: Version {
+            partition: 1,
+            offset: 7,
+            appended_ms: NOW_MS,
+        },
+        revision,
+        details: None,
+        state: State::Cancelled { at_ms: NOW_MS },
+        overlaps: false,
+        expires_s,
+    };
+    let (a, b) = (row("a", 1, now_s + 60), row("b", 1, now_s + 60));
+    let later = row("b", 2, now_s + 600);
+    for (row, expected) in [(&a, None), (&b, None), (&later, Some(b.stamp()))] {
+        let written = registry.write(row.clone(), expected).await;
+        assert_eq!(written, Ok(Written::Done));
+    }
+    sleep(MINUTE).await;
+    assert_eq!(
+        registry.rows(),
+        [a.clone(), later.clone()],
+        "not before the second is over"
+    );
+    sleep(MINUTE).await;
+    assert_eq!(registry.read(&a.key).await, Ok(None));
+    assert_eq!(registry.rows(), [later]);
+    // What it has forgotten is as if it had never been.
+    let again = registry.write(a.clone(), Some(a.stamp())).await;
+    assert_eq!(again, Ok(Written::Differs(None)));
+    let again = registry.write(row("a", 1, now_s + 600), None).await;
+    assert_eq!(again, Ok(Written::Done));
+    sleep(DAY).await;
+    assert_eq!(registry.rows(), []);
 }

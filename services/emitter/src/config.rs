@@ -6,6 +6,7 @@ use delayq_core::outputs::Outputs;
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+use delayq_delivery::registry::RegistrySettings;
 
 use crate::limits::Rates;
 
@@ -18,6 +19,8 @@ pub struct EmitterSettings {
     pub queue: QueueSettings,
     /// Records too large for a batch.
     pub payloads: PayloadSettings,
+    /// Tracked records.
+    pub registry: RegistrySettings,
     /// What may be published: a queue is no proof of who wrote to it.
     pub outputs: Outputs,
     /// Rate limits by route, in records a second of this emitter.

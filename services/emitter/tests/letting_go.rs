@@ -22,7 +22,10 @@ use delayq_core::route::{KnownOutputs, Policy};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
-use delayq_embedded::{MemoryDelayQueue, MemoryHealth, MemoryPayloadStore, RuntimeClock};
+use delayq_delivery::registry::RegistrySettings;
+use delayq_embedded::{
+    MemoryDelayQueue, MemoryHealth, MemoryMessageRegistry, MemoryPayloadStore, RuntimeClock,
+};
 use delayq_emitter::{EmitterPorts, EmitterSettings};
 use globset::{Glob, GlobSet};
 use tokio_util::sync::CancellationToken;
@@ -126,6 +129,7 @@ impl Bench {
             sink: sink.clone(),
             queue: queue.clone(),
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
+            registry: Arc::new(MemoryMessageRegistry::new(clock.clone())),
             clock,
             health: Arc::new(MemoryHealth::default()),
         };
@@ -207,6 +211,14 @@ fn settings() -> EmitterSettings {
             memory_bytes: 4 << 20,
             zstd_level: 1,
             early_ms: 1_500,
+            retry_first: RETRY_FIRST,
+            retry_max: RETRY_MAX,
+            concurrency: 4,
+        },
+        registry: RegistrySettings {
+            claimant: "c".into(),
+            claim_lead_ms: 300,
+            lease_ms: 30_000,
             retry_first: RETRY_FIRST,
             retry_max: RETRY_MAX,
             concurrency: 4,

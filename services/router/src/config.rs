@@ -7,6 +7,7 @@ use delayq_core::route::Policy;
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+use delayq_delivery::registry::RegistrySettings;
 
 /// Settings. Times in milliseconds unless they are a `Duration`; sizes in bytes.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct RouterSettings {
     pub queue: QueueSettings,
     /// Records too large for a batch.
     pub payloads: PayloadSettings,
+    /// Tracked records.
+    pub registry: RegistrySettings,
     /// The handover's times.
     pub times: HandoverTimes,
     /// Number of shards.

@@ -28,9 +28,10 @@ use delayq_core::route::{KnownOutputs, Policy};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+use delayq_delivery::registry::RegistrySettings;
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryHealth, MemoryPayloadStore,
-    MemoryShardState, MemorySink, RuntimeClock,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryHealth, MemoryMessageRegistry,
+    MemoryPayloadStore, MemoryShardState, MemorySink, RuntimeClock,
 };
 use delayq_router::{RouterPorts, RouterSettings};
 use globset::{Glob, GlobSet};
@@ -224,6 +225,7 @@ impl Bench {
             store: store.clone(),
             shards,
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
+            registry: Arc::new(MemoryMessageRegistry::new(clock.clone())),
             clock,
             health: Arc::new(MemoryHealth::default()),
         };
@@ -351,6 +353,14 @@ fn settings(max_wait_ms: i64) -> RouterSettings {
             memory_bytes: 4 << 20,
             zstd_level: 1,
             early_ms: 1_500,
+            retry_first: RETRY_FIRST,
+            retry_max: RETRY_MAX,
+            concurrency: 4,
+        },
+        registry: RegistrySettings {
+            claimant: "c".into(),
+            claim_lead_ms: 300,
+            lease_ms: 30_000,
             retry_first: RETRY_FIRST,
             retry_max: RETRY_MAX,
             concurrency: 4,

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use delayq_contract::kafka::Kafka;
 use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, PayloadStore, RecordSink, RecordSource, ShardState, TickQueue,
+    BatchStore, DelayQueue, MessageRegistry, PayloadStore, RecordSink, RecordSource, ShardState,
+    TickQueue,
 };
 use delayq_core::record::{Incoming, Record, TopicPartition};
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState,
-    MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
+    MemoryShardState, MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
 };
 
 const NOW_MS: EpochMs = 1_790_000_000_000;
@@ -81,6 +82,10 @@ mod subject {
         Box::new(MemoryPayloadStore::new(clock()))
     }
 
+    pub(super) fn message_registry() -> Box<dyn MessageRegistry> {
+        Box::new(MemoryMessageRegistry::new(clock()))
+    }
+
     pub(super) fn record_source() -> Box<dyn Kafka> {
         Box::new(InMemory(MemoryBroker::new(clock())))
     }
@@ -108,5 +113,6 @@ delayq_contract::tick_queue_checks!(on_embedded);
 delayq_contract::batch_store_checks!(on_embedded);
 delayq_contract::shard_state_checks!(on_embedded);
 delayq_contract::payload_store_checks!(on_embedded);
+delayq_contract::message_registry_checks!(on_embedded);
 delayq_contract::record_source_checks!(on_embedded);
 delayq_contract::record_sink_checks!(on_embedded);

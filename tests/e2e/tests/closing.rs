@@ -9,7 +9,8 @@ use delayq::health::HealthPort;
 use delayq::role::Role;
 use delayq::settings;
 use delayq_aws::{
-    Clients, DynamoBatchStore, DynamoPayloadStore, DynamoShardState, Names, SqsDelayQueue,
+    Clients, DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore, DynamoShardState, Names,
+    SqsDelayQueue,
 };
 use delayq_core::bucket::BucketKey;
 use delayq_core::clock::SystemClock;
@@ -116,6 +117,7 @@ async fn force(order: Order, metrics: &PrometheusHandle) {
         store: Arc::new(store),
         shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
         payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
+        registry: Arc::new(DynamoMessageRegistry::new(&clients, &names.tables)),
         clock,
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };

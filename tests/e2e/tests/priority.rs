@@ -12,7 +12,8 @@ use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Scheduled, Source, TopicPartition};
 use delayq_e2e::produce::record;
 use delayq_embedded::{
-    MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemorySink, RuntimeClock,
+    MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore, MemorySink,
+    RuntimeClock,
 };
 use delayq_emitter::EmitterPorts;
 use delayq_runtime::config::{Sources, load};
@@ -80,6 +81,7 @@ async fn high_passes_a_backlog_of_low_and_low_still_moves() {
         )),
         queue: queue.clone(),
         payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
+        registry: Arc::new(MemoryMessageRegistry::new(clock.clone())),
         clock: clock.clone(),
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };

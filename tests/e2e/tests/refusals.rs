@@ -80,10 +80,6 @@ async fn every_refusal_has_its_reason_and_blocks_nobody() {
         ),
         ("cancel-without-id", vec![("delay-action", "cancel")]),
         (
-            "cancel-unavailable",
-            vec![("delay-action", "cancel"), ("delay-id", "order-1")],
-        ),
-        (
             "invalid-id",
             vec![("delay-target", &target), ("delay-id", "")],
         ),

@@ -17,8 +17,8 @@ use delayq_core::priority::Priority;
 use delayq_core::record::TopicPartition;
 use delayq_e2e::produce::record;
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState,
-    MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
+    MemoryShardState, MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
 };
 use delayq_emitter::EmitterPorts;
 use delayq_kafka::TailEvent;
@@ -98,6 +98,7 @@ struct World {
     block: watch::Sender<bool>,
     store: Arc<MemoryBatchStore>,
     payloads: Arc<MemoryPayloadStore>,
+    registry: Arc<MemoryMessageRegistry>,
     shards: Arc<MemoryShardState>,
     ticks: Arc<MemoryTickQueue>,
     /// What the router's process says.
@@ -130,6 +131,7 @@ impl World {
             block,
             store: Arc::new(MemoryBatchStore::new(clock.clone())),
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
+            registry: Arc::new(MemoryMessageRegistry::new(clock.clone())),
             shards: Arc::new(MemoryShardState::new()),
             ticks: Arc::new(MemoryTickQueue::new()),
             broker,
@@ -192,6 +194,7 @@ impl World {
             store: self.store.clone(),
             shards: self.shards.clone(),
             payloads: self.payloads.clone(),
+            registry: self.registry.clone(),
             clock: self.clock.clone(),
             health: health.clone(),
         };
@@ -224,6 +227,7 @@ impl World {
             sink: Arc::new(sink),
             queue: self.queue.clone(),
             payloads: self.payloads.clone(),
+            registry: self.registry.clone(),
             clock: self.clock.clone(),
             health,
         };

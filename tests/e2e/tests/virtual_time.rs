@@ -11,8 +11,8 @@ use delayq_core::clock::Clock;
 use delayq_core::record::{Header, TopicPartition};
 use delayq_e2e::produce::record;
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState,
-    MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
+    MemoryShardState, MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
 };
 use delayq_emitter::EmitterPorts;
 use delayq_router::RouterPorts;
@@ -46,6 +46,7 @@ async fn an_hour_of_delays_is_on_time_to_the_millisecond_through_all_tiers() {
     let queue = Arc::new(MemoryDelayQueue::new(clock.clone()));
     let store = Arc::new(MemoryBatchStore::new(clock.clone()));
     let payloads = Arc::new(MemoryPayloadStore::new(clock.clone()));
+    let registry = Arc::new(MemoryMessageRegistry::new(clock.clone()));
     let shards = Arc::new(MemoryShardState::new());
     let ticks = Arc::new(MemoryTickQueue::new());
     let stop = CancellationToken::new();
@@ -65,6 +66,7 @@ async fn an_hour_of_delays_is_on_time_to_the_millisecond_through_all_tiers() {
             store: store.clone(),
             shards: shards.clone(),
             payloads: payloads.clone(),
+            registry: registry.clone(),
             clock: clock.clone(),
             health: health.clone(),
         };
@@ -90,6 +92,7 @@ async fn an_hour_of_delays_is_on_time_to_the_millisecond_through_all_tiers() {
             sink: Arc::new(MemorySink::new(&broker)),
             queue: queue.clone(),
             payloads: payloads.clone(),
+            registry: registry.clone(),
             clock: clock.clone(),
             health: health.clone(),
         };

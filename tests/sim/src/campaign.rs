@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::report::{Report, SeedReport};
 
 /// Longest time of one seed on this machine.
-const SEED_WITHIN: Duration = Duration::from_secs(180);
+const SEED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Which seeds, and how.
 #[derive(Debug, Clone, Copy)]

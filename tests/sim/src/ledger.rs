@@ -10,6 +10,7 @@ use delayq_core::commit_metadata;
 use delayq_core::offsets::FinishedMap;
 use delayq_core::ports::{Commit, Lane};
 use delayq_core::record::{Source, TopicPartition};
+use delayq_core::tracked::{MessageRow, State as RowState};
 use tokio::time::Instant;
 
 /// A fault that may double the records that it touches (promise P4 lists them; whatever else doubles one breaks it).
@@ -196,6 +197,9 @@ struct State {
     unsettled: BTreeMap<ShardId, BTreeSet<Source>>,
     causes: BTreeMap<Source, BTreeSet<Cause>>,
     publishers: BTreeMap<Source, Vec<String>>,
+    /// Versions of tracked records that were claimed, and those that were cancelled.
+    claimed: BTreeSet<Source>,
+    cancelled: BTreeSet<Source>,
     early: Vec<String>,
     late: Vec<String>,
     faults: BTreeMap<&'static str, u64>,
@@ -275,6 +279,29 @@ impl Ledger {
             .entry(source)
             .or_default()
             .push(who.to_owned());
+    }
+
+    /// A row of the registry was written.
+    pub fn tracked(&self, row: &MessageRow) {
+        let source = row.version.source(&row.key.topic);
+        let mut state = self.state();
+        match row.state {
+            RowState::Publishing(_) => state.claimed.insert(source),
+            RowState::Cancelled { .. } => state.cancelled.insert(source),
+            _ => false,
+        };
+    }
+
+    /// Whether a tracked record was claimed.
+    #[must_use]
+    pub fn was_claimed(&self, source: &Source) -> bool {
+        self.state().claimed.contains(source)
+    }
+
+    /// Whether a tracked record was cancelled.
+    #[must_use]
+    pub fn was_cancelled(&self, source: &Source) -> bool {
+        self.state().cancelled.contains(source)
     }
 
     /// A record was published before its due time, by the publisher's clock.

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod ports;
 pub mod report;
 pub mod settings;
+pub mod tracking;
 pub mod weather;
 pub mod workload;
 pub mod world;

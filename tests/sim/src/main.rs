@@ -116,12 +116,15 @@ fn tell(seed: u64, findings: &[String]) {
 #[allow(clippy::print_stdout, reason = "the result is this program's output")]
 fn print_seed(report: &SeedReport) {
     println!(
-        "seed {} ({:?}): {} records, {} published, {} dead-lettered, {} lost, {} early, {} duplicates ({} unexplained), digest {:016x} of {} events",
+        "seed {} ({:?}): {} records, {} published, {} dead-lettered, {} superseded, {} cancelled, {} cancels, {} lost, {} early, {} duplicates ({} unexplained), digest {:016x} of {} events",
         report.seed,
         report.profile,
         report.records,
         report.published,
         report.dead_lettered,
+        report.superseded,
+        report.cancelled,
+        report.cancels,
         report.lost,
         report.early,
         report.duplicates,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::settings::{Knobs, Times};
+use crate::tracking::{OutsideCancel, track};
 use crate::weather::{Rates, Target};
 use crate::workload::{Planned, Shape, records};
 
@@ -90,6 +91,8 @@ pub struct Plan {
     pub max_receive_count: u32,
     /// Records, in order of time.
     pub records: Vec<Planned>,
+    /// Cancels from outside.
+    pub cancels: Vec<OutsideCancel>,
     /// Events, in order of time, in ms after the start.
     pub events: Vec<(u64, Event)>,
     /// From then on all is well, in ms after the start.
@@ -139,7 +142,12 @@ impl Plan {
             poison: faulty,
             limited: faulty && rng.bool(),
         };
-        let records = records(&mut rng, &shape, &times);
+        let mut records = records(&mut rng, &shape, &times);
+        let cancels = if rng.bool() {
+            track(&mut rng, partitions, &mut records)
+        } else {
+            Vec::new()
+        };
         let replicas = [rng.usize(1..=3), rng.usize(1..=2), rng.usize(1..=3)];
         let mended_ms = over_ms + longest_ms.min(2 * HOUR_MS);
         let mut plan = Self {
@@ -163,6 +171,7 @@ impl Plan {
             skew_max_ms: if faulty && rng.bool() { 5_000 } else { 0 },
             max_receive_count: if faulty && rng.u8(0..4) == 0 { 4 } else { 100 },
             records,
+            cancels,
             events: Vec::new(),
             mended_ms,
         };

@@ -20,6 +20,12 @@ pub struct SeedReport {
     pub published: u64,
     /// Those that ended in the dead-letter topic.
     pub dead_lettered: u64,
+    /// Tracked ones that did not come out because a later record had their id.
+    pub superseded: u64,
+    /// Tracked ones that did not come out because they were cancelled.
+    pub cancelled: u64,
+    /// Those that are cancels.
+    pub cancels: u64,
     /// Those that did not end though all was mended.
     pub lost: u64,
     /// Publications before the due time, by the publisher's clock.
@@ -57,6 +63,12 @@ pub struct Report {
     pub published: u64,
     /// Of these, ended in the dead-letter topic.
     pub dead_lettered: u64,
+    /// Of these, superseded.
+    pub superseded: u64,
+    /// Of these, cancelled.
+    pub cancelled: u64,
+    /// Of these, cancels.
+    pub cancels: u64,
     /// Faults injected, by kind.
     pub faults: BTreeMap<String, u64>,
     /// Records that did not end.
@@ -101,6 +113,9 @@ impl Report {
         self.records += seed.records;
         self.published += seed.published;
         self.dead_lettered += seed.dead_lettered;
+        self.superseded += seed.superseded;
+        self.cancelled += seed.cancelled;
+        self.cancels += seed.cancels;
         self.lost += seed.lost;
         self.early += seed.early;
         self.late += seed.late;

@@ -12,6 +12,7 @@ use delayq_core::routes::{Route, RouteMatch};
 use delayq_delivery::payloads::PayloadSettings;
 use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
+use delayq_delivery::registry::RegistrySettings;
 use delayq_emitter::EmitterSettings;
 use delayq_router::RouterSettings;
 use delayq_scheduler::SchedulerSettings;
@@ -204,6 +205,17 @@ impl Knobs {
         }
     }
 
+    fn registry(&self, claimant: &str) -> RegistrySettings {
+        RegistrySettings {
+            claimant: claimant.into(),
+            claim_lead_ms: 300,
+            lease_ms: 30_000,
+            retry_first: Duration::from_millis(100),
+            retry_max: Duration::from_secs(10),
+            concurrency: 32,
+        }
+    }
+
     fn payloads(&self) -> PayloadSettings {
         PayloadSettings {
             zstd_level: 1,
@@ -223,6 +235,7 @@ impl Knobs {
             publish: self.publish("router"),
             queue: self.queue(),
             payloads: self.payloads(),
+            registry: self.registry(writer),
             times: times.handover(),
             shards: self.shards,
             writer: writer.to_owned(),
@@ -259,14 +272,15 @@ impl Knobs {
         }
     }
 
-    /// An emitter.
+    /// An emitter called `name`.
     #[must_use]
-    pub fn emitter(&self) -> EmitterSettings {
+    pub fn emitter(&self, name: &str) -> EmitterSettings {
         let times = &self.times;
         EmitterSettings {
             publish: self.publish("emitter"),
             queue: self.queue(),
             payloads: self.payloads(),
+            registry: self.registry(name),
             outputs: Outputs::of(&self.policy()),
             rates: [(Arc::from("limited"), 2)].into(),
             memory_bytes: self.memory_bytes.max(8 << 20),

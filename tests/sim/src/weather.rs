@@ -21,17 +21,20 @@ pub enum Target {
     Shards,
     /// The payload table.
     Payloads,
+    /// The registry of tracked records.
+    Registry,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Kafka,
         Self::Queue,
         Self::Ticks,
         Self::Store,
         Self::Shards,
         Self::Payloads,
+        Self::Registry,
     ];
 }
 

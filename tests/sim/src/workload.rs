@@ -13,6 +13,8 @@ pub enum Expected {
     Published(String),
     /// In the dead-letter topic, with this code.
     Dead(&'static str),
+    /// Nothing: it is a cancel.
+    Nothing,
 }
 
 /// A record to be produced.
@@ -28,8 +30,10 @@ pub struct Planned {
     pub record: Record,
     /// Its delay.
     pub delay_ms: i64,
-    /// What must become of it.
+    /// What must become of it, if it is not superseded or cancelled.
     pub expected: Expected,
+    /// The number of its id, if it is tracked.
+    pub id: Option<usize>,
 }
 
 /// What the records of a seed are like.
@@ -117,6 +121,7 @@ fn record(
         },
         delay_ms,
         expected,
+        id: None,
     }
 }
 

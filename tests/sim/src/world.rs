@@ -9,8 +9,8 @@ use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
 use delayq_core::record::{Source, TopicPartition};
 use delayq_embedded::{
-    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState,
-    MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
+    MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
+    MemoryShardState, MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
 };
 use delayq_emitter::EmitterPorts;
 use delayq_router::RouterPorts;
@@ -24,9 +24,12 @@ use crate::ledger::{Cause, Ledger};
 use crate::node::Node;
 use crate::oracle::judge;
 use crate::plan::{Event, Plan, Profile, Role};
-use crate::ports::{SimPayloads, SimQueue, SimShards, SimSink, SimSource, SimStore, SimTicks};
+use crate::ports::{
+    SimPayloads, SimQueue, SimRegistry, SimShards, SimSink, SimSource, SimStore, SimTicks,
+};
 use crate::report::SeedReport;
 use crate::settings::{DEAD_LETTER_TOPIC, DELAY_TOPIC, GROUP, MISSING_TARGET, TARGETS};
+use crate::tracking::cancel_from_outside;
 use crate::weather::{Rates, Target, Weather};
 
 /// Some time in 2027.
@@ -68,6 +71,8 @@ pub struct World {
     store: Arc<MemoryBatchStore>,
     shards: Arc<MemoryShardState>,
     payloads: Arc<MemoryPayloadStore>,
+    /// Tracked records.
+    pub registry: Arc<MemoryMessageRegistry>,
     accepted: Mutex<BTreeMap<Source, Accepted>>,
     findings: Mutex<Vec<String>>,
     started: Instant,
@@ -113,6 +118,7 @@ pub async fn run(plan: Plan) -> SeedReport {
         }
     }
     let producer = tokio::spawn(world.clone().produce());
+    let canceller = tokio::spawn(world.clone().cancel());
     for (at_ms, event) in world.plan.events.clone() {
         sleep_until(world.started + Duration::from_millis(at_ms)).await;
         world.happen(event, &slots);
@@ -122,8 +128,10 @@ pub async fn run(plan: Plan) -> SeedReport {
     world
         .ledger
         .note("world", format_args!("no more chance faults"));
-    if let Err(error) = producer.await {
-        world.find(format!("the producer failed: {error}"));
+    for (who, task) in [("producer", producer), ("canceller", canceller)] {
+        if let Err(error) = task.await {
+            world.find(format!("the {who} failed: {error}"));
+        }
     }
     world.settle().await;
     for slot in slots.values() {
@@ -160,7 +168,8 @@ impl World {
             ticks: Arc::new(MemoryTickQueue::new()),
             store: Arc::new(MemoryBatchStore::new(shared.clone())),
             shards: Arc::new(MemoryShardState::new()),
-            payloads: Arc::new(MemoryPayloadStore::new(shared)),
+            payloads: Arc::new(MemoryPayloadStore::new(shared.clone())),
+            registry: Arc::new(MemoryMessageRegistry::new(shared)),
             accepted: Mutex::default(),
             findings: Mutex::default(),
             started: Instant::now(),
@@ -220,6 +229,24 @@ impl World {
                 timestamp_ms,
             };
             self.accepted().insert(source, accepted);
+        }
+    }
+
+    /// Cancels from outside at their times.
+    async fn cancel(self: Arc<Self>) {
+        use delayq_core::clock::Clock as _;
+        let mut cancels = self.plan.cancels.clone();
+        cancels.sort_by_key(|one| one.at_ms);
+        for one in cancels {
+            sleep_until(self.started + Duration::from_millis(one.at_ms)).await;
+            let now_ms = self.clock.now_ms();
+            match cancel_from_outside(&self.registry, one.id, now_ms, &self.ledger).await {
+                Ok(answer) => self.ledger.note(
+                    "canceller",
+                    format_args!("cancels {}: {}", one.id, answer.as_str()),
+                ),
+                Err(error) => self.find(format!("a cancel from outside failed: {error}")),
+            }
         }
     }
 
@@ -447,6 +474,10 @@ impl World {
             node: node.clone(),
             inner: self.payloads.clone(),
         });
+        let registry = Arc::new(SimRegistry {
+            node: node.clone(),
+            inner: self.registry.clone(),
+        });
         let sink = || {
             Arc::new(SimSink {
                 node: node.clone(),
@@ -467,6 +498,7 @@ impl World {
                     store,
                     shards,
                     payloads,
+                    registry,
                     clock: node.clone(),
                     health: node.clone(),
                 };
@@ -492,10 +524,11 @@ impl World {
                     sink: sink(),
                     queue,
                     payloads,
+                    registry,
                     clock: node.clone(),
                     health: node.clone(),
                 };
-                delayq_emitter::run(knobs.emitter(), ports, stop).await;
+                delayq_emitter::run(knobs.emitter(&node.name), ports, stop).await;
             }
         }
     }

@@ -41,13 +41,21 @@ fn seeds_of_every_kind_keep_every_promise() {
     }
     assert_eq!(report["failed_seeds"], Value::Array(Vec::new()));
     assert_eq!(report["seeds"], 60);
-    let ended = ["published", "dead_lettered"].map(|end| report[end].as_u64().expect("a number"));
+    let ends = [
+        "published",
+        "dead_lettered",
+        "superseded",
+        "cancelled",
+        "cancels",
+    ];
+    let ended = ends.map(|end| report[end].as_u64().expect("a number"));
+    assert!(ended.iter().all(|count| *count > 10), "{ended:?}");
     let records = report["records"].as_u64().expect("a number");
     assert!(records > 1_000, "{records} records");
     assert_eq!(
         ended.iter().sum::<u64>(),
         records,
-        "accepted = published + dead-lettered"
+        "accepted = published + dead-lettered + superseded + cancelled, and the cancels themselves"
     );
     // What is to be survived must have happened.
     for kind in [

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use delayq_aws::inspect::{QUEUE_RETENTION, RECEIVE_COUNT_MIN};
 use delayq_aws::{
-    Clients, Names, QueueState, TableState, Ttl, connect, inspect_queue, inspect_tables,
+    ChangeStream, Clients, Names, QueueState, TableState, Ttl, connect, inspect_queue,
+    inspect_tables,
 };
 use delayq_core::clock::SystemClock;
 use delayq_core::error::PortError;
@@ -195,6 +196,14 @@ fn judge_table(name: &str, state: &TableState) -> Vec<Finding> {
             "switch it off, wait until that is done, and run `delayq init`",
         ),
     }
+    match &state.stream {
+        ChangeStream::NotNeeded | ChangeStream::On => {}
+        ChangeStream::Off => problem("its stream is off: nobody can follow its changes", INIT),
+        ChangeStream::Other(view) => problem(
+            &format!("its stream shows {view}, not the rows before and after each change"),
+            "switch it off, wait until that is done, and run `delayq init`",
+        ),
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(format!("table {name}")));
     }
@@ -335,21 +344,26 @@ mod tests {
             usable: true,
             keys_fault: None,
             ttl: Ttl::On,
+            stream: ChangeStream::On,
         };
         assert_eq!(judge_table("t", &good), [Finding::ok("table t")]);
         let bad = TableState {
             usable: false,
             keys_fault: Some("other keys; choose another prefix".to_owned()),
             ttl: Ttl::Elsewhere("x".to_owned()),
+            stream: ChangeStream::Other("KEYS_ONLY".to_owned()),
         };
         let found = judge_table("t", &bad);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 4, "{found:?}");
         assert_eq!(found[0].remedy, "choose another prefix");
         let off = TableState {
             ttl: Ttl::Off,
+            stream: ChangeStream::Off,
             ..good
         };
-        assert_eq!(judge_table("t", &off)[0].remedy, INIT);
+        let found = judge_table("t", &off);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|f| f.remedy == INIT), "{found:?}");
     }
 
     #[test]

@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::ports::{ShardState, TickQueue};
 use delayq_embedded::{
-    MemoryBatchStore, MemoryDelayQueue, MemoryPayloadStore, MemoryShardState, MemoryTickQueue,
+    MemoryBatchStore, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
+    MemoryShardState, MemoryTickQueue,
 };
 
 pub use clock::TestClock;
@@ -42,6 +43,7 @@ pub struct EmbeddedTiers {
     store: Arc<MemoryBatchStore>,
     shards: Arc<MemoryShardState>,
     payloads: Arc<MemoryPayloadStore>,
+    registry: Arc<MemoryMessageRegistry>,
 }
 
 impl Default for EmbeddedTiers {
@@ -54,7 +56,8 @@ impl Default for EmbeddedTiers {
             // These forget by the machine's clock: a move of the other must not expire what is still to be delivered.
             store: Arc::new(MemoryBatchStore::new(machine.clone())),
             shards: Arc::new(MemoryShardState::new()),
-            payloads: Arc::new(MemoryPayloadStore::new(machine)),
+            payloads: Arc::new(MemoryPayloadStore::new(machine.clone())),
+            registry: Arc::new(MemoryMessageRegistry::new(machine)),
             clock,
         }
     }
@@ -71,6 +74,7 @@ impl EmbeddedTiers {
             store: self.store.clone(),
             shards: self.shards.clone(),
             payloads: self.payloads.clone(),
+            registry: self.registry.clone(),
             source: source::layer(self.clock.clone()),
             create_topics: true,
             clock_check: CLOCK_CHECK,

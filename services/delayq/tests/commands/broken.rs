@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    TimeToLiveSpecification,
+    StreamSpecification, StreamViewType, TimeToLiveSpecification,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 
@@ -98,9 +98,14 @@ async fn queues() {
 async fn tables() {
     let mut own = Installation::new().await;
     let dynamodb = clients().await.dynamodb;
-    let create = async |table: &str, key: &str| {
+    let create = async |table: &str, key: &str, view: Option<StreamViewType>| {
+        let stream = view.map(|view| {
+            let stream = StreamSpecification::builder().stream_enabled(true);
+            stream.stream_view_type(view).build().unwrap()
+        });
         dynamodb
             .create_table()
+            .set_stream_specification(stream)
             .table_name(table)
             .billing_mode(BillingMode::PayPerRequest)
             .attribute_definitions(
@@ -121,12 +126,11 @@ async fn tables() {
             .await
             .unwrap();
     };
-    let (batches, payloads) = (
-        format!("{}-batches", own.prefix),
-        format!("{}-payloads", own.prefix),
-    );
-    create(&batches, "id").await;
-    create(&payloads, "chunk").await;
+    let [batches, payloads, messages] =
+        ["batches", "payloads", "messages"].map(|table| format!("{}-{table}", own.prefix));
+    create(&batches, "id", None).await;
+    create(&payloads, "chunk", None).await;
+    create(&messages, "k", None).await;
     let check = own.check().await;
     assert_eq!(check.code, Some(1), "{check:#?}");
     check.line(&[
@@ -138,6 +142,13 @@ async fn tables() {
     ]);
     check.line(&["problem: ", &batches, "TTL is off", "-> run `delayq init`"]);
     check.line(&["problem: ", &payloads, "TTL is off", "-> run `delayq init`"]);
+    check.line(&["problem: ", &messages, "TTL is off", "-> run `delayq init`"]);
+    check.line(&[
+        "problem: ",
+        &messages,
+        "stream is off",
+        "-> run `delayq init`",
+    ]);
     let shards = format!("{}-shards does not exist", own.prefix);
     check.line(&["problem: ", &shards, "-> run `delayq init`"]);
 
@@ -155,13 +166,24 @@ async fn tables() {
         .send()
         .await
         .unwrap();
+    let dry = own.run(&["init", "--dry-run"]).await;
+    dry.line(&[&payloads, "differs, would switch TTL on"]);
+    dry.line(&[&messages, "differs, would switch TTL and stream on"]);
     let init = own.run(&["init"]).await;
     init.line(&[&payloads, "differed, TTL switched on"]);
+    init.line(&[&messages, "differed, TTL and stream switched on"]);
+    let check = own.check().await;
+    check.line(&["ok: table ", &payloads]);
+    check.line(&["ok: table ", &messages]);
+    let again = own.run(&["init"]).await;
+    again.line(&[&messages, "exists"]);
     let ttl = TimeToLiveSpecification::builder()
         .enabled(true)
         .attribute_name("other");
     let other = format!("{}x-batches", own.prefix);
-    create(&other, "id").await;
+    create(&other, "id", None).await;
+    let keys_only = format!("{}x-messages", own.prefix);
+    create(&keys_only, "k", Some(StreamViewType::KeysOnly)).await;
     dynamodb
         .update_time_to_live()
         .table_name(&other)
@@ -177,4 +199,23 @@ async fn tables() {
         "TTL is on attribute `other`",
         "-> switch it off",
     ]);
+    check.line(&[
+        "problem: ",
+        &keys_only,
+        "stream shows KEYS_ONLY",
+        "-> switch it off",
+    ]);
+
+    // That stream is not init's to switch off.
+    dynamodb
+        .delete_table()
+        .table_name(&other)
+        .send()
+        .await
+        .unwrap();
+    let init = own.run(&["init"]).await;
+    assert_eq!(init.code, Some(1), "{init:#?}");
+    for part in [&*keys_only, "KEYS_ONLY", "NEW_AND_OLD_IMAGES"] {
+        assert!(init.err.contains(part), "{init:#?}");
+    }
 }

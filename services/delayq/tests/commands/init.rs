@@ -2,8 +2,8 @@
 
 use crate::support::{Installation, admin, create_topic};
 
-/// Delay topic, dead-letter topic, canary topic, three output topics; six queues and the ticks; three tables.
-const RESOURCES: usize = 16;
+/// Delay topic, dead-letter topic, canary topic, three output topics; six queues and the ticks; four tables.
+const RESOURCES: usize = 17;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_what_it_would_do_does_it_and_then_has_nothing_to_do() {

@@ -8,18 +8,21 @@ use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::error::{PortError, backoff};
 use delayq_core::ports::{Published, RecordSink};
 use delayq_core::record::Scheduled;
+use delayq_core::tracked::{Publication, State};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::payloads::{Payloads, Stored};
+use crate::registry::Registry;
 
 use super::breaker::Breaker;
 use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
 use super::metrics as names;
 use super::pace::Pace;
+use super::tracked::{Outcome, Tracked};
 
 /// How a job ended, confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +31,9 @@ pub enum EndKind {
     Published,
     /// In the dead-letter topic.
     DeadLettered,
-    /// The owner gave it up before it was handed to the broker.
+    /// Nowhere: the registry of tracked records says that it was cancelled, superseded, or has ended before.
+    Dropped,
+    /// The owner gave it up before its end was confirmed.
     Abandoned,
 }
 
@@ -127,13 +132,15 @@ impl<T: Send + 'static> Publisher<T> {
     }
 }
 
-/// Starts the task; ends arrive at the receiver. A dead letter too large for its topic goes to `payloads`.
+/// Starts the task; ends arrive at the receiver. A dead letter too large for its topic goes to `payloads`; tracked records are
+/// claimed, and their ends noted, in `registry`.
 #[must_use]
 pub fn start<T: Send + 'static>(
     settings: PublishSettings,
     sink: Arc<dyn RecordSink>,
     clock: Arc<dyn Clock>,
     payloads: Arc<Payloads>,
+    registry: Arc<Registry>,
 ) -> (Publisher<T>, mpsc::UnboundedReceiver<End<T>>) {
     let (commands, command_rx) = mpsc::unbounded_channel();
     let (ends, ends_rx) = mpsc::unbounded_channel();
@@ -145,6 +152,7 @@ pub fn start<T: Send + 'static>(
         breaker_tx,
         settings,
         sink,
+        tracked: Tracked::new(registry, clock.clone()),
         clock,
         acks,
         ends,
@@ -180,6 +188,7 @@ struct Driver<T> {
     sink: Arc<dyn RecordSink>,
     clock: Arc<dyn Clock>,
     emission: Emission<T>,
+    tracked: Tracked<T>,
     breaker: Breaker,
     breaker_tx: watch::Sender<Option<PortError>>,
     acks: mpsc::UnboundedSender<Ack>,
@@ -216,11 +225,11 @@ impl<T: Send + 'static> Driver<T> {
             let wake = (Instant::now() + self.sleep()).max(self.pace.next());
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.emission.hold(job)),
+                    Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.hold(job)),
                     // A caller that has gone away leaves its jobs here: they are published as if never recalled.
                     Some(Command::Recall(after_ms, reply)) => {
-                        if let Err(jobs) = reply.send(self.emission.recall(after_ms)) {
-                            jobs.into_iter().for_each(|job| self.emission.hold(job));
+                        if let Err(jobs) = reply.send(self.recall(after_ms)) {
+                            jobs.into_iter().for_each(|job| self.hold(job));
                         }
                     }
                     None => return,
@@ -237,6 +246,7 @@ impl<T: Send + 'static> Driver<T> {
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => {}
                 },
+                outcome = self.tracked.next() => self.on_tracked(outcome),
                 () = tokio::time::sleep_until(wake) => self.sink_full = false,
             }
         }
@@ -249,6 +259,8 @@ impl<T: Send + 'static> Driver<T> {
         }
         let full = self.emission.under_way() >= self.settings.max_under_way;
         let next_ms = if full { None } else { self.emission.next_ms() };
+        let claim_ms = self.tracked.next_ms().filter(|_| self.claims() > 0);
+        let next_ms = next_ms.into_iter().chain(claim_ms).min();
         let next_ms = next_ms.map(|at| {
             self.breaker
                 .next_probe_ms()
@@ -283,15 +295,48 @@ impl<T: Send + 'static> Driver<T> {
         }
         self.look_at = now + LOOK_EVERY;
         let now_ms = self.clock.now_ms();
-        let retry_max_ms = i64::try_from(self.settings.retry_max.as_millis()).unwrap_or(i64::MAX);
-        let oldest_ms = self.emission.oldest_due_ms(now_ms, retry_max_ms);
+        let oldest_ms = [
+            self.emission.oldest_due_ms(now_ms, self.retry_max_ms()),
+            self.tracked.oldest_due_ms(now_ms),
+        ];
+        let oldest_ms = oldest_ms.into_iter().flatten().min();
         let overdue_ms = oldest_ms.map_or(0, |due_ms| now_ms - due_ms);
         metrics::gauge!(names::OLDEST_OVERDUE_MS, "service" => self.settings.service)
             .set(overdue_ms as f64);
     }
 
+    fn retry_max_ms(&self) -> i64 {
+        i64::try_from(self.settings.retry_max.as_millis()).unwrap_or(i64::MAX)
+    }
+
     fn is_idle(&self) -> bool {
-        self.emission.held() == 0 && self.storing.is_empty()
+        self.emission.held() == 0 && self.storing.is_empty() && self.tracked.is_idle()
+    }
+
+    fn hold(&mut self, job: Job<T>) {
+        if let Some(job) = self.tracked.take(job) {
+            self.emission.hold(job);
+        }
+    }
+
+    /// What is claimed stays: nobody else could publish it before the claim's lease is over.
+    fn recall(&mut self, after_ms: EpochMs) -> Vec<Job<T>> {
+        let mut later = self.tracked.recall(after_ms);
+        for job in self.emission.recall(after_ms) {
+            match &job.tracking {
+                Some(_) => self.emission.hold(job),
+                None => later.push(job),
+            }
+        }
+        later
+    }
+
+    fn on_tracked(&mut self, outcome: Outcome<T>) {
+        match outcome {
+            Outcome::GoOn(job) => self.emission.hold(job),
+            Outcome::Later(job, at_ms) => self.tracked.wait_until(at_ms, job),
+            Outcome::Ended(job, kind) => self.tell(job, kind),
+        }
     }
 
     /// Hands over what is due, unless the last pass was just now and many are on their way.
@@ -300,6 +345,8 @@ impl<T: Send + 'static> Driver<T> {
         if now < self.pace.next() {
             return;
         }
+        self.tracked
+            .start_claims(self.clock.now_ms(), self.claims());
         let distance = self.pace.distance();
         let handed_over = self.publish_ready();
         self.pace.passed(handed_over, now);
@@ -307,6 +354,23 @@ impl<T: Send + 'static> Driver<T> {
             metrics::gauge!(names::PASS_MS, "service" => self.settings.service)
                 .set(self.pace.distance().as_secs_f64() * 1000.0);
         }
+    }
+
+    /// How many claims may be started now. While Kafka is away a claim would only make cancels come too late: then there is one,
+    /// where nothing else can show that Kafka is back.
+    fn claims(&self) -> usize {
+        if !self.breaker.is_open() {
+            return usize::MAX;
+        }
+        // What failed is tried again within this.
+        let soon_ms = self.clock.now_ms().saturating_add(self.retry_max_ms());
+        let has_probe = self.emission.under_way() > 0
+            || self
+                .emission
+                .next_ms()
+                .is_some_and(|at_ms| at_ms <= soon_ms)
+            || self.tracked.calls() > 0;
+        usize::from(!has_probe)
     }
 
     /// How many were handed over.
@@ -324,7 +388,13 @@ impl<T: Send + 'static> Driver<T> {
                 break;
             };
             if !attempt.job.is_alive() {
-                self.end(id, EndKind::Abandoned);
+                self.end(id, EndKind::Abandoned, None);
+                continue;
+            }
+            if attempt.job.is_claim_over(Instant::now()) {
+                if let Some(job) = self.emission.finish(id) {
+                    self.hold(job);
+                }
                 continue;
             }
             let outgoing = match &attempt.job.work {
@@ -349,9 +419,9 @@ impl<T: Send + 'static> Driver<T> {
 
     fn acknowledged(&mut self, id: JobId, result: Result<Published, PortError>) {
         let error = match result {
-            Ok(_) => {
+            Ok(published) => {
                 self.close_breaker();
-                self.end(id, EndKind::Published);
+                self.end(id, EndKind::Published, Some(published));
                 return;
             }
             Err(error) => error,
@@ -431,24 +501,26 @@ impl<T: Send + 'static> Driver<T> {
         }
     }
 
-    fn end(&mut self, id: JobId, kind: EndKind) {
+    fn end(&mut self, id: JobId, kind: EndKind, published: Option<Published>) {
         let Some(job) = self.emission.finish(id) else {
             tracing::error!(?id, "a record ended twice");
             return;
         };
-        let kind = match (&job.work, kind) {
-            (_, EndKind::Abandoned) => {
-                metrics::counter!(names::ABANDONED).increment(1);
-                EndKind::Abandoned
-            }
-            (Work::Publish(record), _) => {
+        let now_ms = self.clock.now_ms();
+        let (kind, state) = match (&job.work, kind, published) {
+            (Work::Publish(record), EndKind::Published, Some(published)) => {
                 let turn_ms = record.due_ms.max(job.not_before_ms);
-                let lateness_ms = self.clock.now_ms().saturating_sub(turn_ms);
+                let lateness_ms = now_ms.saturating_sub(turn_ms);
                 self.published
                     .count(record.priority, record.path, lateness_ms);
-                EndKind::Published
+                let publication = Publication {
+                    at_ms: now_ms,
+                    partition: published.partition,
+                    offset: published.offset,
+                };
+                (EndKind::Published, State::Published(publication))
             }
-            (Work::DeadLetter(letter), _) => {
+            (Work::DeadLetter(letter), EndKind::Published, _) => {
                 metrics::counter!(names::DEAD_LETTERS, "reason" => letter.refusal.code)
                     .increment(1);
                 tracing::warn!(
@@ -457,17 +529,29 @@ impl<T: Send + 'static> Driver<T> {
                     source = letter.source.as_ref().map(ToString::to_string),
                     "dead letter written"
                 );
-                EndKind::DeadLettered
+                let reason = letter.refusal.code.to_owned();
+                let state = State::Dead {
+                    at_ms: now_ms,
+                    reason,
+                };
+                (EndKind::DeadLettered, state)
+            }
+            _ => {
+                metrics::counter!(names::ABANDONED).increment(1);
+                return self.tell(job, EndKind::Abandoned);
             }
         };
-        if self
-            .ends
-            .send(End {
-                ticket: job.ticket,
-                kind,
-            })
-            .is_err()
-        {
+        if let Some((job, kind)) = self.tracked.finish(job, kind, state) {
+            self.tell(job, kind);
+        }
+    }
+
+    fn tell(&self, job: Job<T>, kind: EndKind) {
+        let end = End {
+            ticket: job.ticket,
+            kind,
+        };
+        if self.ends.send(end).is_err() {
             tracing::debug!("a record ended after its owner had gone");
         }
     }

@@ -10,8 +10,10 @@ use delayq_core::headers::Refusal;
 use delayq_core::priority::{Priority, PriorityPicker};
 use delayq_core::record::Scheduled;
 use slab::Slab;
+use tokio::time::Instant;
 
 use super::dead_letter::DeadLetter;
+use super::tracked::Tracking;
 
 /// What is to be written.
 #[derive(Debug, Clone)]
@@ -33,20 +35,27 @@ pub struct Job<T> {
     pub alive: Arc<AtomicBool>,
     /// Not published before this, though it may be due: the turn that a rate limit gives it.
     pub not_before_ms: EpochMs,
+    /// What the registry knows its record by, if it is tracked: its end is noted there.
+    pub tracking: Option<Box<Tracking>>,
 }
 
 impl<T> Job<T> {
-    /// Work to be done as soon as it is due.
-    pub const fn new(work: Work, ticket: T, alive: Arc<AtomicBool>) -> Self {
+    /// Work to be done as soon as it is due. A tracked record that is to be published is claimed first.
+    pub fn new(work: Work, ticket: T, alive: Arc<AtomicBool>) -> Self {
+        let tracking = match &work {
+            Work::Publish(record) => Tracking::of(record),
+            Work::DeadLetter(_) => None,
+        };
         Self {
             work,
             ticket,
             alive,
             not_before_ms: EpochMs::MIN,
+            tracking,
         }
     }
 
-    fn due_ms(&self) -> EpochMs {
+    pub(super) fn due_ms(&self) -> EpochMs {
         match &self.work {
             Work::Publish(record) => record.due_ms.max(self.not_before_ms),
             Work::DeadLetter(_) => EpochMs::MIN,
@@ -311,6 +320,16 @@ impl<T> Emission<T> {
 }
 
 impl<T> Job<T> {
+    /// Whether it is tracked, and was claimed too long ago to be published.
+    pub(super) fn is_claim_over(&self, now: Instant) -> bool {
+        let publishes = matches!(self.work, Work::Publish(_));
+        publishes
+            && self
+                .tracking
+                .as_ref()
+                .is_some_and(|one| !one.is_claimed(now))
+    }
+
     /// Whether the owner still wants it.
     #[must_use]
     pub fn is_alive(&self) -> bool {

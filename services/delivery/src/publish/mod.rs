@@ -1,6 +1,6 @@
 //! Emission on time: holds records in a timer, publishes each at its millisecond, tries again, writes dead letters.
 //!
-//! [`emission`] decides (pure), [`driver`] does.
+//! [`emission`] decides (pure), [`driver`] does; [`tracked`] sees to claims.
 
 pub mod breaker;
 pub mod dead_letter;
@@ -8,7 +8,9 @@ pub mod driver;
 pub mod emission;
 pub mod metrics;
 pub mod pace;
+pub mod tracked;
 
 pub use dead_letter::DeadLetter;
 pub use driver::{End, EndKind, PublishSettings, Publisher, always_alive, start};
 pub use emission::{Job, Work};
+pub use tracked::Tracking;

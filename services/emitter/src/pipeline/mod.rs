@@ -10,11 +10,14 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use delayq_core::clock::Clock;
-use delayq_core::ports::{DelayQueue, HealthReport, Lane, PayloadStore, RecordSink};
+use delayq_core::ports::{
+    DelayQueue, HealthReport, Lane, MessageRegistry, PayloadStore, RecordSink,
+};
 use delayq_core::priority::Priority;
 use delayq_delivery::payloads::{Loaded, Payloads};
 use delayq_delivery::publish::{End, EndKind, Job, Publisher, start};
 use delayq_delivery::queue::{QueueSender, Sent};
+use delayq_delivery::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -40,6 +43,8 @@ pub struct EmitterPorts {
     pub queue: Arc<dyn DelayQueue>,
     /// Records too large for a batch.
     pub payloads: Arc<dyn PayloadStore>,
+    /// Tracked records.
+    pub registry: Arc<dyn MessageRegistry>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
@@ -62,11 +67,18 @@ pub async fn run(settings: EmitterSettings, ports: EmitterPorts, stop: Cancellat
         ports.health.clone(),
         settings.payloads,
     ));
+    let registry = Arc::new(Registry::new(
+        ports.registry.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.registry.clone(),
+    ));
     let (publisher, ends) = start(
         settings.publish.clone(),
         ports.sink.clone(),
         ports.clock.clone(),
         payloads.clone(),
+        registry,
     );
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
@@ -247,7 +259,7 @@ impl Emitter {
             self.recent.remember(source);
         }
         let how = match end.kind {
-            EndKind::Published | EndKind::DeadLettered => Done::Ended,
+            EndKind::Published | EndKind::DeadLettered | EndKind::Dropped => Done::Ended,
             EndKind::Abandoned => Done::GivenUp,
         };
         self.done(&end.ticket, how);

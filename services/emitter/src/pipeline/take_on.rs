@@ -10,7 +10,7 @@ use delayq_core::headers::Refusal;
 use delayq_core::ports::{Lane, Receipt};
 use delayq_core::record::Scheduled;
 use delayq_delivery::payloads::Loaded;
-use delayq_delivery::publish::{DeadLetter, Job, Work};
+use delayq_delivery::publish::{DeadLetter, Job, Tracking, Work};
 use tokio::time::Instant;
 
 use super::Emitter;
@@ -37,6 +37,7 @@ pub(super) struct Undone {
 
 impl Undone {
     fn into_job(self) -> Job<Ticket> {
+        let tracking = Tracking::of(&self.record);
         let work = match self.refusal {
             Some(refusal) => {
                 Work::DeadLetter(Arc::new(DeadLetter::unpublishable(&self.record, refusal)))
@@ -44,8 +45,11 @@ impl Undone {
             None => Work::Publish(self.record),
         };
         let alive = self.ticket.alive.clone();
+        // Without a source it may be forged: then it says nothing of the record whose id it carries.
+        let tracking = tracking.filter(|_| self.ticket.source.is_some());
         Job {
             not_before_ms: self.not_before_ms,
+            tracking,
             ..Job::new(work, self.ticket, alive)
         }
     }

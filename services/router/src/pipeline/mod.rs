@@ -7,6 +7,7 @@ mod commits;
 mod hand_over;
 mod stalls;
 mod stop;
+mod tracked;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,16 +18,17 @@ use delayq_core::clock::Clock;
 use delayq_core::headers::Refusal;
 use delayq_core::packer::{Packed, Packer, SizeLimits, pack_by_ms};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, PayloadStore, RecordSink, RecordSource, ShardState,
-    SourceEvent,
+    BatchStore, DelayQueue, HealthReport, MessageRegistry, PayloadStore, RecordSink, RecordSource,
+    ShardState, SourceEvent,
 };
 use delayq_core::record::{
     Incoming, Path, QueueGroup, SCHEDULED_OVERHEAD_BYTES, Scheduled, TopicPartition,
 };
 use delayq_core::route::{Decision, route};
 use delayq_delivery::payloads::Payloads;
-use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Work, start};
+use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Tracking, Work, start};
 use delayq_delivery::queue::{QueueSender, Sent};
+use delayq_delivery::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::commits::Revoke;
 use self::stop::Stop;
+use self::tracked::Registered;
 use crate::config::RouterSettings;
 use crate::long::{LongKey, LongSettings, LongWriter};
 use crate::metrics as names;
@@ -53,6 +56,8 @@ pub struct RouterPorts {
     pub shards: Arc<dyn ShardState>,
     /// Records too large for a batch.
     pub payloads: Arc<dyn PayloadStore>,
+    /// Tracked records.
+    pub registry: Arc<dyn MessageRegistry>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
@@ -75,11 +80,18 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         ports.health.clone(),
         settings.payloads,
     ));
+    let registry = Arc::new(Registry::new(
+        ports.registry.clone(),
+        ports.clock.clone(),
+        ports.health.clone(),
+        settings.registry.clone(),
+    ));
     let (publisher, ends) = start(
         settings.publish.clone(),
         ports.sink.clone(),
         ports.clock.clone(),
         payloads.clone(),
+        registry.clone(),
     );
     let sender = Arc::new(QueueSender::new(
         ports.queue.clone(),
@@ -118,6 +130,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         short_ready: Default::default(),
         long_ready: VecDeque::new(),
         tasks: JoinSet::new(),
+        registering: JoinSet::new(),
         partitions: Partitions::default(),
         revokes: Vec::new(),
         held_bytes: 0,
@@ -133,6 +146,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         publisher,
         sender,
         long,
+        registry,
         reports,
         clock: ports.clock,
         health: ports.health,
@@ -145,6 +159,7 @@ struct Router {
     publisher: Publisher<Ticket>,
     sender: Arc<QueueSender>,
     long: Arc<LongWriter>,
+    registry: Arc<Registry>,
     reports: mpsc::UnboundedSender<Sent<Ticket>>,
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
@@ -154,6 +169,8 @@ struct Router {
     short_ready: [VecDeque<Packed<QueueGroup, Ticket>>; 3],
     long_ready: VecDeque<Packed<LongKey, Ticket>>,
     tasks: JoinSet<()>,
+    /// Tracked records and cancels on their way to the registry.
+    registering: JoinSet<Registered>,
     revokes: Vec<Revoke>,
     held_bytes: usize,
     /// Since when more is held than memory allows.
@@ -214,6 +231,11 @@ impl Router {
                         std::panic::resume_unwind(error.into_panic());
                     }
                 }
+                Some(done) = self.registering.join_next(), if !self.registering.is_empty() => match done {
+                    Ok(registered) => self.on_registered(registered),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
                 _ = commit_tick.tick() => {
                     self.watch_kafka();
                     self.watch_partitions();
@@ -315,15 +337,12 @@ impl Router {
             match route(incoming, now_ms, &self.settings.policy) {
                 Decision::Schedule(record) => {
                     counts.routed(record.path);
-                    self.schedule(*record, ticket, now_ms, &mut jobs);
+                    match record.key() {
+                        Some(key) => self.register(key, record, ticket),
+                        None => self.schedule(*record, ticket, now_ms, &mut jobs),
+                    }
                 }
-                Decision::Cancel { incoming, .. } => {
-                    let refusal = Refusal::new(
-                        "cancel-unavailable",
-                        "this version does not track records yet: a cancel cannot be carried out",
-                    );
-                    jobs.push(refuse(*incoming, refusal, ticket));
-                }
+                Decision::Cancel { id, incoming } => self.cancel(id, &incoming, ticket),
                 Decision::Refuse { refusal, incoming } => {
                     jobs.push(refuse(*incoming, refusal, ticket))
                 }
@@ -395,7 +414,10 @@ impl Router {
                     .map(|one| {
                         let letter = DeadLetter::unpublishable(&one.record, one.refusal);
                         let alive = one.ticket.alive.clone();
-                        Job::new(Work::DeadLetter(Arc::new(letter)), one.ticket, alive)
+                        Job {
+                            tracking: Tracking::of(&one.record),
+                            ..Job::new(Work::DeadLetter(Arc::new(letter)), one.ticket, alive)
+                        }
                     })
                     .collect();
                 self.hold(jobs);

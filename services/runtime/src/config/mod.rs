@@ -27,6 +27,7 @@ mod scheduler;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod tracked;
 mod values;
 
 pub use aws::AwsConfig;
@@ -47,6 +48,7 @@ pub use router::RouterConfig;
 pub use routes::{HighRule, RouteConfig, RouteDelays, RouteMatchConfig, RoutePriority};
 pub use scheduler::SchedulerConfig;
 pub use topics::TopicsConfig;
+pub use tracked::TrackedConfig;
 pub use values::{ByteSize, Properties, REDACTED, Secret};
 
 /// Everything that can be configured. The default is complete but for `topics.allow`.
@@ -75,6 +77,8 @@ pub struct Config {
     pub emitter: EmitterConfig,
     /// Retries of a record that Kafka did not take.
     pub publish: PublishConfig,
+    /// Records with a `delay-id`.
+    pub tracked: TrackedConfig,
     /// Records of delayq's own by which a blocked path is noticed.
     pub canary: CanaryConfig,
     /// Where health and metrics are served.
@@ -103,6 +107,7 @@ impl Config {
         self.scheduler.check(&mut faults);
         self.emitter.check(&mut faults);
         self.publish.check(&mut faults);
+        self.tracked.check(&mut faults);
         self.http.check(&mut faults);
         canary::check(self, &mut faults);
         self.log.check(&mut faults);

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_aws::{
-    AwsSettings, Clients, DynamoBatchStore, DynamoPayloadStore, DynamoShardState, Names,
-    SqsDelayQueue, SqsTickQueue, connect, provision,
+    AwsSettings, Clients, DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore,
+    DynamoShardState, Names, SqsDelayQueue, SqsTickQueue, connect, provision,
 };
 use delayq_core::clock::SystemClock;
 use delayq_stack::{Endpoints, Stack, StackOptions};
@@ -80,6 +80,11 @@ mod subject {
         DynamoPayloadStore::new(&clients, &names.tables)
     }
 
+    pub(super) async fn message_registry() -> DynamoMessageRegistry {
+        let (clients, names) = fresh().await;
+        DynamoMessageRegistry::new(&clients, &names.tables)
+    }
+
     pub(super) async fn record_source() -> kafka::Real {
         kafka::Real::new(&endpoints().await.kafka)
     }
@@ -107,5 +112,6 @@ delayq_contract::tick_queue_checks!(on_real);
 delayq_contract::batch_store_checks!(on_real);
 delayq_contract::shard_state_checks!(on_real);
 delayq_contract::payload_store_checks!(on_real);
+delayq_contract::message_registry_checks!(on_real);
 delayq_contract::record_source_checks!(on_real);
 delayq_contract::record_sink_checks!(on_real);

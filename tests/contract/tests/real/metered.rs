@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity, ReturnConsumedCapacity};
 use bytes::Bytes;
-use delayq_aws::{DynamoBatchStore, DynamoPayloadStore, DynamoShardState, SqsDelayQueue};
+use delayq_aws::{
+    DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore, DynamoShardState, SqsDelayQueue,
+};
 use delayq_core::bucket::{Bucket, BucketKey, ShardId};
 use delayq_core::handover::ShardRow;
 use delayq_core::ports::{
-    BatchStore as _, DelayQueue as _, Lane, PayloadStore as _, QueueMessage, ShardState as _,
-    StoredBatch,
+    BatchStore as _, DelayQueue as _, Lane, MessageRegistry as _, PayloadStore as _, QueueMessage,
+    ShardState as _, StoredBatch, Written,
 };
 use delayq_core::priority::Priority;
+use delayq_core::tracked::{MessageKey, MessageRow, State, Version};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::fresh;
@@ -166,6 +169,59 @@ async fn states_and_payloads_are_metered_as_dynamodb_bills_them() {
         billed.units("payloads", "dynamodb-read-unit") as f64,
         read + 1.0
     );
+}
+
+#[tokio::test]
+async fn rows_of_the_registry_are_metered_as_dynamodb_bills_them() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let billed = Billed(recorder.handle());
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let (clients, names) = fresh().await;
+    let registry = DynamoMessageRegistry::new(&clients, &names.tables);
+    let units = |unit: &str| billed.units("tracked", unit) as f64;
+    let row = |id: &str, reason_bytes| MessageRow {
+        key: MessageKey {
+            topic: "orders.delay".into(),
+            id: id.into(),
+        },
+        version: Version {
+            partition: 1,
+            offset: 1_234,
+            appended_ms: 1_790_000_000_000,
+        },
+        revision: 1,
+        details: None,
+        state: State::Dead {
+            at_ms: -1,
+            reason: "x".repeat(reason_bytes),
+        },
+        overlaps: true,
+        expires_s: 4_102_444_800,
+    };
+    // Around the border of a unit, where a byte more or less counts.
+    let sizes: Vec<_> = (920..960).chain([1, 5_000]).collect();
+    for (n, size) in sizes.iter().enumerate() {
+        let row = row(&n.to_string(), *size);
+        let written = registry.write(row.clone(), None).await;
+        assert_eq!(written, Ok(Written::Done));
+        registry.read(&row.key).await.unwrap();
+    }
+    let (count, read, written) = rows(&clients.dynamodb, &names.tables.messages, ["k", "k"]).await;
+    assert_eq!(count, sizes.len());
+    assert!(written > count as f64 + 4.0, "some take two units");
+    assert_eq!(units("dynamodb-write-unit"), written);
+    assert_eq!(units("dynamodb-read-unit"), read);
+    // Not written, and billed by what is there; it need not be read.
+    let larger = registry.write(row("41", 1), None).await;
+    assert!(matches!(larger, Ok(Written::Differs(Some(_)))));
+    assert_eq!(units("dynamodb-write-unit"), written + 5.0);
+    assert_eq!(units("dynamodb-read-unit"), read);
+    // That there is nothing is read.
+    let absent = row("absent", 1);
+    let told = registry.write(absent.clone(), Some(absent.stamp())).await;
+    assert_eq!(told, Ok(Written::Differs(None)));
+    assert_eq!(units("dynamodb-write-unit"), written + 6.0);
+    assert_eq!(units("dynamodb-read-unit"), read + 1.0);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod payloads;
 mod queue;
+mod registry;
 mod shards;
 mod sink;
 mod source;
@@ -10,6 +11,7 @@ mod ticks;
 
 pub use payloads::SimPayloads;
 pub use queue::SimQueue;
+pub use registry::SimRegistry;
 pub use shards::SimShards;
 pub use sink::SimSink;
 pub use source::SimSource;

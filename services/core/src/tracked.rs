@@ -1,0 +1,737 @@
+//! Tracked records: what the registry keeps of each id, and how that may change. Pure: the adapters carry it out as conditional
+//! writes, so that of two changes to one row exactly one succeeds and the other decides anew on what it finds.
+//!
+//! A row is keyed by delay topic and id and holds the latest *version*, that is the latest record with that id. Once it is
+//! `publishing` nothing makes it cancellable again: a claimant that is slow, or thought dead, may still publish.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::EpochMs;
+use crate::priority::Priority;
+use crate::record::{Path, Scheduled, Source, TopicPartition};
+
+/// How long a row, a tombstone included, outlives its due time and its last change.
+pub const KEPT_MS: i64 = 30 * 86_400_000;
+
+/// A tracked id. Unique per delay topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageKey {
+    /// Delay topic.
+    pub topic: Arc<str>,
+    /// `delay-id`.
+    pub id: Arc<str>,
+}
+
+impl fmt::Display for MessageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}|{}", self.topic, self.id)
+    }
+}
+
+/// Which record of an id: where it stands in the delay topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// The record's timestamp: log-append time, as `init` sets delay topics up.
+    pub appended_ms: EpochMs,
+}
+
+impl Version {
+    /// The version that a record is.
+    #[must_use]
+    pub const fn of(source: &Source, timestamp_ms: EpochMs) -> Self {
+        Self {
+            partition: source.at.partition,
+            offset: source.offset,
+            appended_ms: timestamp_ms,
+        }
+    }
+
+    /// Where it stands in `topic`.
+    #[must_use]
+    pub fn source(&self, topic: &Arc<str>) -> Source {
+        Source {
+            at: TopicPartition::new(topic.clone(), self.partition),
+            offset: self.offset,
+        }
+    }
+
+    /// Whether both name the same record, whatever its timestamp was taken for.
+    #[must_use]
+    pub const fn is_same(&self, other: &Self) -> bool {
+        self.partition == other.partition && self.offset == other.offset
+    }
+
+    /// Which one was written later. Within a partition the offset decides; an id whose records are spread over partitions goes by
+    /// append time.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        if self.partition == other.partition {
+            return self.offset.cmp(&other.offset);
+        }
+        let key = |v: &Self| (v.appended_ms, v.partition, v.offset);
+        key(self).cmp(&key(other))
+    }
+}
+
+/// The right to publish a version, for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Who holds it.
+    pub by: Arc<str>,
+    /// Since when.
+    pub at_ms: EpochMs,
+    /// After this another may take it.
+    pub until_ms: EpochMs,
+}
+
+/// Where and when a record was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publication {
+    /// When the broker's acknowledgement came.
+    pub at_ms: EpochMs,
+    /// Partition of the output topic.
+    pub partition: i32,
+    /// Offset in that partition.
+    pub offset: i64,
+}
+
+/// What has become of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Accepted; not yet due.
+    Scheduled,
+    /// About to be published, or in the broker's hands.
+    Publishing(Claim),
+    /// In its output topic.
+    Published(Publication),
+    /// Will never be published.
+    Cancelled {
+        /// When.
+        at_ms: EpochMs,
+    },
+    /// In the dead-letter topic.
+    Dead {
+        /// When.
+        at_ms: EpochMs,
+        /// The code of the refusal.
+        reason: String,
+    },
+}
+
+impl State {
+    /// As the registry, the API and metrics write it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Publishing(_) => "publishing",
+            Self::Published(_) => "published",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
+/// What is known of a version besides its state; a cancel that came before its record knows nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// Due time.
+    pub due_ms: EpochMs,
+    /// Output topic.
+    pub output_topic: Arc<str>,
+    /// Priority.
+    pub priority: Priority,
+    /// Which way it went.
+    pub path: Path,
+}
+
+/// A row of the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRow {
+    /// Delay topic and id.
+    pub key: MessageKey,
+    /// The latest record with that id, or the cancel that came before it.
+    pub version: Version,
+    /// Raised by every write, from 1.
+    pub revision: u64,
+    /// What the version is.
+    pub details: Option<Details>,
+    /// What has become of it.
+    pub state: State,
+    /// An earlier version was being published when this one took its place: that one was not superseded in time.
+    pub overlaps: bool,
+    /// When the registry may forget it, seconds since the Unix epoch.
+    pub expires_s: i64,
+}
+
+/// By what a conditional write knows the row that it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowStamp {
+    /// Version.
+    pub version: Version,
+    /// Revision.
+    pub revision: u64,
+}
+
+impl MessageRow {
+    /// The row of a record that is registered for the first time: a pure function of the record, so that who publishes it can
+    /// claim it without reading.
+    #[must_use]
+    pub fn first(key: MessageKey, record: &Scheduled) -> Self {
+        let version = Version::of(&record.source, record.timestamp_ms);
+        Self {
+            key,
+            version,
+            revision: 1,
+            details: Some(Details {
+                due_ms: record.due_ms,
+                output_topic: record.output_topic.clone(),
+                priority: record.priority,
+                path: record.path,
+            }),
+            state: State::Scheduled,
+            overlaps: false,
+            expires_s: expires_s(record.due_ms, record.timestamp_ms),
+        }
+    }
+
+    /// Its stamp.
+    #[must_use]
+    pub const fn stamp(&self) -> RowStamp {
+        RowStamp {
+            version: self.version,
+            revision: self.revision,
+        }
+    }
+
+    fn due_ms(&self) -> EpochMs {
+        self.details.as_ref().map_or(EpochMs::MIN, |d| d.due_ms)
+    }
+
+    fn changed(&self, state: State, now_ms: EpochMs) -> Self {
+        Self {
+            revision: self.revision + 1,
+            state,
+            expires_s: self.expires_s.max(expires_s(self.due_ms(), now_ms)),
+            ..self.clone()
+        }
+    }
+}
+
+fn expires_s(due_ms: EpochMs, now_ms: EpochMs) -> i64 {
+    due_ms.max(now_ms).saturating_add(KEPT_MS).div_euclid(1000)
+}
+
+impl Scheduled {
+    /// The key of a tracked record; `None` for the others, which pay nothing for tracking.
+    #[must_use]
+    pub fn key(&self) -> Option<MessageKey> {
+        self.id.as_ref().map(|id| MessageKey {
+            topic: self.source.at.topic.clone(),
+            id: id.clone(),
+        })
+    }
+}
+
+/// What follows from a row as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next<A> {
+    /// Write this in its place; if that succeeds, the answer holds.
+    Write(Box<MessageRow>, A),
+    /// Nothing is to be written; the answer holds.
+    Keep(A),
+}
+
+/// Why a version is not worked on any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// A later record has its id.
+    Superseded,
+    /// It was cancelled.
+    Cancelled,
+    /// It is published: this is another delivery of it.
+    Published,
+    /// It is a dead letter: this is another delivery of it.
+    Dead,
+}
+
+impl Dropped {
+    /// For metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Published => "published",
+            Self::Dead => "dead",
+        }
+    }
+
+    const fn by(state: &State) -> Option<Self> {
+        match state {
+            State::Scheduled | State::Publishing(_) => None,
+            State::Published(_) => Some(Self::Published),
+            State::Cancelled { .. } => Some(Self::Cancelled),
+            State::Dead { .. } => Some(Self::Dead),
+        }
+    }
+}
+
+/// The router has read a record: `Ok` to go on with it.
+#[must_use]
+pub fn register(
+    current: Option<&MessageRow>,
+    key: MessageKey,
+    record: &Scheduled,
+) -> Next<Result<(), Dropped>> {
+    let first = MessageRow::first(key, record);
+    let Some(current) = current else {
+        return Next::Write(Box::new(first), Ok(()));
+    };
+    if current.version.is_same(&first.version) {
+        return Next::Keep(Dropped::by(&current.state).map_or(Ok(()), Err));
+    }
+    if current.version.order(&first.version) == Ordering::Greater {
+        // A tombstone says why; else a later record has taken its place.
+        let dropped = match (&current.state, &current.details) {
+            (State::Cancelled { .. }, None) => Dropped::Cancelled,
+            _ => Dropped::Superseded,
+        };
+        return Next::Keep(Err(dropped));
+    }
+    let row = MessageRow {
+        revision: current.revision + 1,
+        overlaps: matches!(current.state, State::Publishing(_)),
+        expires_s: current.expires_s.max(first.expires_s),
+        ..first
+    };
+    Next::Write(Box::new(row), Ok(()))
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// Will never be published. Also when it had been cancelled before.
+    Cancelled,
+    /// Was published before.
+    Published(Publication),
+    /// Is being published: it was or will be published, or becomes a dead letter.
+    TooLate,
+    /// A later record has this id than the one that was meant.
+    Superseded,
+    /// Is a dead letter, by this code.
+    Dead(String),
+    /// No record with this id is known.
+    Unknown,
+}
+
+impl CancelAnswer {
+    /// As the API and metrics write it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Published(_) => "published",
+            Self::TooLate => "too_late",
+            Self::Superseded => "superseded",
+            Self::Dead(_) => "dead",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+fn cancel_state(current: &MessageRow, now_ms: EpochMs) -> Next<CancelAnswer> {
+    Next::Keep(match &current.state {
+        State::Scheduled => {
+            let row = current.changed(State::Cancelled { at_ms: now_ms }, now_ms);
+            return Next::Write(Box::new(row), CancelAnswer::Cancelled);
+        }
+        State::Publishing(_) => CancelAnswer::TooLate,
+        State::Published(publication) => CancelAnswer::Published(*publication),
+        State::Cancelled { .. } => CancelAnswer::Cancelled,
+        State::Dead { reason, .. } => CancelAnswer::Dead(reason.clone()),
+    })
+}
+
+/// A person or a program asks for a cancel of what is known now.
+#[must_use]
+pub fn cancel(current: Option<&MessageRow>, now_ms: EpochMs) -> Next<CancelAnswer> {
+    current.map_or(Next::Keep(CancelAnswer::Unknown), |current| {
+        cancel_state(current, now_ms)
+    })
+}
+
+/// The router has read a cancel of `version`: of the records before it. It leaves a tombstone where it knows of none: the record
+/// may be on its way through another partition.
+#[must_use]
+pub fn cancel_by_record(
+    current: Option<&MessageRow>,
+    key: MessageKey,
+    version: Version,
+    now_ms: EpochMs,
+) -> Next<CancelAnswer> {
+    let Some(current) = current else {
+        let tombstone = MessageRow {
+            key,
+            version,
+            revision: 1,
+            details: None,
+            state: State::Cancelled { at_ms: now_ms },
+            overlaps: false,
+            expires_s: expires_s(now_ms, version.appended_ms),
+        };
+        return Next::Write(Box::new(tombstone), CancelAnswer::Unknown);
+    };
+    if current.version.is_same(&version) {
+        return Next::Keep(CancelAnswer::Unknown);
+    }
+    if current.version.order(&version) == Ordering::Greater {
+        return Next::Keep(CancelAnswer::Superseded);
+    }
+    cancel_state(current, now_ms)
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// To be published by the claimant.
+    Mine,
+    /// Another holds it until then.
+    Busy {
+        /// When it may be taken.
+        until_ms: EpochMs,
+    },
+    /// Not to be published.
+    Dropped(Dropped),
+    /// The registry knows nothing of this version, though its router had registered it: rows were lost.
+    Missing,
+}
+
+/// Claims `version` for `by`, for `lease_ms`.
+#[must_use]
+pub fn claim(
+    current: Option<&MessageRow>,
+    version: &Version,
+    by: &Arc<str>,
+    lease_ms: i64,
+    now_ms: EpochMs,
+) -> Next<Claimed> {
+    let Some(current) = current else {
+        return Next::Keep(Claimed::Missing);
+    };
+    if !current.version.is_same(version) {
+        return Next::Keep(match current.version.order(version) {
+            Ordering::Greater => Claimed::Dropped(Dropped::Superseded),
+            _ => Claimed::Missing,
+        });
+    }
+    match &current.state {
+        State::Publishing(held) if held.by != *by && now_ms < held.until_ms => {
+            Next::Keep(Claimed::Busy {
+                until_ms: held.until_ms,
+            })
+        }
+        State::Scheduled | State::Publishing(_) => {
+            let claim = Claim {
+                by: by.clone(),
+                at_ms: now_ms,
+                until_ms: now_ms.saturating_add(lease_ms),
+            };
+            let row = current.changed(State::Publishing(claim), now_ms);
+            Next::Write(Box::new(row), Claimed::Mine)
+        }
+        ended => Next::Keep(Dropped::by(ended).map_or(Claimed::Missing, Claimed::Dropped)),
+    }
+}
+
+/// The end of `version`, confirmed by the broker: `state` is [`State::Published`] or [`State::Dead`]. It is written whoever holds
+/// the claim, since it is a fact; a row that has gone on keeps what it says.
+#[must_use]
+pub fn finish(
+    current: Option<&MessageRow>,
+    version: &Version,
+    state: &State,
+    now_ms: EpochMs,
+) -> Next<()> {
+    let open = current.filter(|row| {
+        row.version.is_same(version) && matches!(row.state, State::Scheduled | State::Publishing(_))
+    });
+    open.map_or(Next::Keep(()), |row| {
+        Next::Write(Box::new(row.changed(state.clone(), now_ms)), ())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::scheduled;
+    use proptest::prelude::*;
+
+    const NOW: EpochMs = 1_700_000_000_000;
+    const LEASE_MS: i64 = 30_000;
+
+    fn key() -> MessageKey {
+        MessageKey {
+            topic: "orders.delay".into(),
+            id: "o-1".into(),
+        }
+    }
+
+    fn record(offset: i64) -> Scheduled {
+        let mut record = scheduled(NOW + 60_000);
+        record.id = Some("o-1".into());
+        record.timestamp_ms = NOW + offset;
+        record.source.offset = offset;
+        record
+    }
+
+    fn version(offset: i64) -> Version {
+        let one = record(offset);
+        Version::of(&one.source, one.timestamp_ms)
+    }
+
+    /// Carries an answer out.
+    fn carry<A>(row: &mut Option<MessageRow>, next: Next<A>) -> A {
+        match next {
+            Next::Write(new, answer) => {
+                let before = row.as_ref().map_or(0, |row| row.revision);
+                assert_eq!(new.revision, before + 1);
+                *row = Some(*new);
+                answer
+            }
+            Next::Keep(answer) => answer,
+        }
+    }
+
+    struct Registry(Option<MessageRow>);
+
+    impl Registry {
+        fn register(&mut self, offset: i64) -> Result<(), Dropped> {
+            let next = register(self.0.as_ref(), key(), &record(offset));
+            carry(&mut self.0, next)
+        }
+
+        fn cancel(&mut self) -> CancelAnswer {
+            let next = cancel(self.0.as_ref(), NOW);
+            carry(&mut self.0, next)
+        }
+
+        fn cancel_by_record(&mut self, offset: i64) -> CancelAnswer {
+            let next = cancel_by_record(self.0.as_ref(), key(), version(offset), NOW);
+            carry(&mut self.0, next)
+        }
+
+        fn claim(&mut self, offset: i64, by: &str, now_ms: EpochMs) -> Claimed {
+            let by = by.into();
+            let next = claim(self.0.as_ref(), &version(offset), &by, LEASE_MS, now_ms);
+            carry(&mut self.0, next)
+        }
+
+        fn publish(&mut self, offset: i64) -> Publication {
+            let publication = Publication {
+                at_ms: NOW + 60_001,
+                partition: 4,
+                offset: offset * 10,
+            };
+            let state = State::Published(publication);
+            let next = finish(self.0.as_ref(), &version(offset), &state, NOW);
+            carry(&mut self.0, next);
+            publication
+        }
+
+        fn state(&self) -> &'static str {
+            self.0.as_ref().map_or("none", |row| row.state.as_str())
+        }
+    }
+
+    #[test]
+    fn a_record_read_twice_is_one_version_and_ends_once() {
+        let mut registry = Registry(None);
+        assert_eq!(registry.register(5), Ok(()));
+        assert_eq!(registry.register(5), Ok(()), "read again");
+        assert_eq!(registry.claim(5, "a", NOW), Claimed::Mine);
+        assert_eq!(registry.register(5), Ok(()), "not ended: work goes on");
+        registry.publish(5);
+        assert_eq!(registry.register(5), Err(Dropped::Published));
+        assert_eq!(
+            registry.claim(5, "b", NOW),
+            Claimed::Dropped(Dropped::Published)
+        );
+        assert_eq!(registry.register(9), Ok(()), "after an end: a new schedule");
+        assert_eq!(registry.state(), "scheduled");
+    }
+
+    #[test]
+    fn the_last_version_wins_whatever_the_order_of_arrival() {
+        for order in [[5, 9], [9, 5]] {
+            let mut registry = Registry(None);
+            let answers = order.map(|offset| registry.register(offset));
+            let expected = if order[0] == 5 {
+                [Ok(()), Ok(())]
+            } else {
+                [Ok(()), Err(Dropped::Superseded)]
+            };
+            assert_eq!(answers, expected);
+            assert_eq!(
+                registry.claim(5, "a", NOW),
+                Claimed::Dropped(Dropped::Superseded)
+            );
+            assert_eq!(registry.claim(9, "a", NOW), Claimed::Mine);
+        }
+    }
+
+    #[test]
+    fn a_cancel_has_a_definite_answer_in_every_state() {
+        let mut registry = Registry(None);
+        assert_eq!(registry.cancel(), CancelAnswer::Unknown);
+        assert_eq!(registry.state(), "none");
+        registry.register(5).unwrap();
+        assert_eq!(registry.cancel(), CancelAnswer::Cancelled);
+        assert_eq!(registry.cancel(), CancelAnswer::Cancelled, "asked again");
+        assert_eq!(
+            registry.claim(5, "a", NOW),
+            Claimed::Dropped(Dropped::Cancelled)
+        );
+        registry.register(6).unwrap();
+        assert_eq!(registry.claim(6, "a", NOW), Claimed::Mine);
+        assert_eq!(registry.cancel(), CancelAnswer::TooLate);
+        let publication = registry.publish(6);
+        assert_eq!(registry.cancel(), CancelAnswer::Published(publication));
+        registry.register(7).unwrap();
+        let dead = State::Dead {
+            at_ms: NOW,
+            reason: "publish-failed".into(),
+        };
+        let next = finish(registry.0.as_ref(), &version(7), &dead, NOW);
+        carry(&mut registry.0, next);
+        assert_eq!(
+            registry.cancel(),
+            CancelAnswer::Dead("publish-failed".into())
+        );
+    }
+
+    #[test]
+    fn a_cancel_that_overtakes_its_record_leaves_a_tombstone() {
+        let mut registry = Registry(None);
+        assert_eq!(registry.cancel_by_record(8), CancelAnswer::Unknown);
+        assert_eq!(
+            registry.cancel_by_record(8),
+            CancelAnswer::Unknown,
+            "read again"
+        );
+        assert_eq!(registry.register(5), Err(Dropped::Cancelled));
+        assert_eq!(registry.register(9), Ok(()), "written after the cancel");
+        assert_eq!(registry.cancel_by_record(8), CancelAnswer::Superseded);
+        assert_eq!(registry.cancel_by_record(10), CancelAnswer::Cancelled);
+    }
+
+    #[test]
+    fn a_claim_is_retaken_by_its_holder_at_once_and_by_others_after_the_lease() {
+        let mut registry = Registry(None);
+        registry.register(5).unwrap();
+        assert_eq!(registry.claim(5, "a", NOW), Claimed::Mine);
+        let until_ms = NOW + LEASE_MS;
+        assert_eq!(registry.claim(5, "b", NOW + 1), Claimed::Busy { until_ms });
+        assert_eq!(registry.claim(5, "a", NOW + 1), Claimed::Mine);
+        let until_ms = until_ms + 1;
+        assert_eq!(
+            registry.claim(5, "b", until_ms - 1),
+            Claimed::Busy { until_ms }
+        );
+        assert_eq!(registry.claim(5, "b", until_ms), Claimed::Mine);
+        assert_eq!(registry.cancel(), CancelAnswer::TooLate);
+    }
+
+    #[test]
+    fn a_version_that_the_registry_lost_is_missing_and_never_dropped() {
+        let mut registry = Registry(None);
+        assert_eq!(registry.claim(5, "a", NOW), Claimed::Missing);
+        registry.register(3).unwrap();
+        assert_eq!(
+            registry.claim(5, "a", NOW),
+            Claimed::Missing,
+            "of an earlier one"
+        );
+    }
+
+    #[test]
+    fn a_version_that_is_being_published_is_replaced_but_not_in_time() {
+        let mut registry = Registry(None);
+        registry.register(5).unwrap();
+        registry.claim(5, "a", NOW);
+        registry.register(6).unwrap();
+        assert!(registry.0.as_ref().is_some_and(|row| row.overlaps));
+        registry.publish(5);
+        assert_eq!(
+            registry.state(),
+            "scheduled",
+            "the later one is what the row is of"
+        );
+    }
+
+    #[test]
+    fn a_row_outlives_its_due_time_and_its_last_change() {
+        let row = MessageRow::first(key(), &record(0));
+        assert_eq!(row.expires_s, (NOW + 60_000 + KEPT_MS) / 1000);
+        let late = row.changed(State::Cancelled { at_ms: NOW }, NOW + 90_000);
+        assert_eq!(late.expires_s, (NOW + 90_000 + KEPT_MS) / 1000);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Register(i64),
+        Cancel,
+        CancelByRecord(i64),
+        Claim(i64, u8, i64),
+        Publish(i64),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..6i64).prop_map(Step::Register),
+            Just(Step::Cancel),
+            (0..6i64).prop_map(Step::CancelByRecord),
+            (0..6i64, 0..3u8, 0..100_000i64).prop_map(|(v, by, at)| Step::Claim(v, by, at)),
+            (0..6i64).prop_map(Step::Publish),
+        ]
+    }
+
+    proptest! {
+        /// P5 on a row: what was answered "cancelled" is never given to anybody to publish after, and what was given to
+        /// somebody is never answered "cancelled" after.
+        #[test]
+        fn cancelled_and_claimed_exclude_each_other(steps in prop::collection::vec(any_step(), 0..60)) {
+            let mut registry = Registry(None);
+            let mut cancelled = std::collections::HashSet::new();
+            let mut claimed = std::collections::HashSet::new();
+            for step in steps {
+                let before = registry.0.clone();
+                let of = before.as_ref().map_or(-1, |row| row.version.offset);
+                match step {
+                    Step::Register(v) => drop(registry.register(v)),
+                    Step::Cancel => if registry.cancel() == CancelAnswer::Cancelled {
+                        cancelled.insert(of);
+                    },
+                    Step::CancelByRecord(v) => if registry.cancel_by_record(v) == CancelAnswer::Cancelled {
+                        cancelled.insert(of);
+                    },
+                    Step::Claim(v, by, at) => if registry.claim(v, ["a", "b", "c"][usize::from(by)], NOW + at) == Claimed::Mine {
+                        claimed.insert(v);
+                    },
+                    Step::Publish(v) => drop(registry.publish(v)),
+                }
+                if let (Some(before), Some(after)) = (&before, &registry.0) {
+                    prop_assert!(after.version.order(&before.version) != Ordering::Less, "a row never goes back");
+                    prop_assert!(after.expires_s >= before.expires_s);
+                }
+                prop_assert!(cancelled.is_disjoint(&claimed));
+            }
+        }
+    }
+}
