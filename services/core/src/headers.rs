@@ -74,6 +74,8 @@ pub struct HeaderNames {
     pub id: String,
     /// `schedule` or `cancel`.
     pub action: String,
+    /// Which record of its id this one takes the place of.
+    pub replaces: String,
     /// Policy for other headers that begin with `delay-` or `deliver-`.
     pub unknown: UnknownControls,
 }
@@ -90,6 +92,7 @@ impl Default for HeaderNames {
             priority: "delay-priority".into(),
             id: "delay-id".into(),
             action: "delay-action".into(),
+            replaces: "delay-replaces".into(),
             unknown: UnknownControls::Refuse,
         }
     }
@@ -105,6 +108,7 @@ impl HeaderNames {
             &self.priority,
             &self.id,
             &self.action,
+            &self.replaces,
         ];
         let optional = [&self.deliver_at_s, &self.target_key];
         let names = always.into_iter().chain(optional.into_iter().flatten());
@@ -190,6 +194,8 @@ pub struct Controls {
     pub id: Option<Arc<str>>,
     /// Schedule or cancel.
     pub action: ControlAction,
+    /// Partition and offset of the record in whose place it is scheduled, or not at all.
+    pub replaces: Option<(i32, i64)>,
 }
 
 /// Reads the control headers. The first fault found refuses the record.
@@ -239,6 +245,18 @@ pub fn read(record: &Record, names: &HeaderNames) -> Result<Controls, Refusal> {
             format!("a cancel needs {}", names.id),
         ));
     }
+    let replaces = control(record, &names.replaces)?
+        .map(|text| replaces(&names.replaces, text))
+        .transpose()?;
+    if replaces.is_some() && (id.is_none() || action == ControlAction::Cancel) {
+        return Err(Refusal::new(
+            "replaces-without-id",
+            format!(
+                "{} is for a record with {} that is to be scheduled",
+                names.replaces, names.id
+            ),
+        ));
+    }
     let priority = control(record, &names.priority)?
         .map(|text| {
             Priority::parse(text).ok_or_else(|| {
@@ -262,7 +280,23 @@ pub fn read(record: &Record, names: &HeaderNames) -> Result<Controls, Refusal> {
         priority,
         id,
         action,
+        replaces,
     })
+}
+
+/// `partition/offset` in the record's own topic.
+fn replaces(name: &str, text: &str) -> Result<(i32, i64), Refusal> {
+    let place = text.split_once('/').and_then(|(partition, offset)| {
+        Some((partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?))
+    });
+    place
+        .filter(|(partition, offset)| *partition >= 0 && *offset >= 0)
+        .ok_or_else(|| {
+            Refusal::new(
+                "invalid-replaces",
+                format!("{name}: {text:?} is no partition/offset, such as 3/1234"),
+            )
+        })
 }
 
 /// The text of a control header that may be given once.
@@ -430,7 +464,8 @@ mod tests {
                 key: None,
                 priority: Some(Priority::High),
                 id: Some("o-1".into()),
-                action: ControlAction::Schedule
+                action: ControlAction::Schedule,
+                replaces: None,
             }
         );
         assert_eq!(

@@ -331,6 +331,60 @@ pub trait MessageRegistry: Send + Sync {
     async fn read(&self, key: &MessageKey) -> Result<Option<MessageRow>, PortError>;
 }
 
+/// Which tracked records of a delay topic are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageFilter {
+    /// Delay topic.
+    pub topic: Arc<str>,
+    /// One state, by [`crate::tracked::State::as_str`]; else all.
+    pub state: Option<&'static str>,
+    /// Output topic; else all.
+    pub output_topic: Option<Arc<str>>,
+    /// Priority; else all.
+    pub priority: Option<Priority>,
+    /// Due at this time or later.
+    pub due_from_ms: EpochMs,
+    /// Due before this time.
+    pub due_to_ms: EpochMs,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MessagePage {
+    /// In order of due time, then of key.
+    pub rows: Vec<MessageRow>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Tracked records by state and due time. Eventually consistent: a change is seen within about a second.
+#[async_trait]
+pub trait MessageIndex: Send + Sync {
+    /// Up to `limit` rows after `after`, which an earlier page named. Rows without details (tombstones) are not listed.
+    async fn list(
+        &self,
+        filter: &MessageFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<MessagePage, PortError>;
+}
+
+/// A change of a tracked record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageChange {
+    /// The row as it is since then.
+    pub row: MessageRow,
+    /// When it was changed, by the store's clock; about a second exact.
+    pub at_ms: EpochMs,
+}
+
+/// The changes of all tracked records, in order for each record, from the time at which it was opened.
+#[async_trait]
+pub trait MessageFeed: Send {
+    /// Waits for changes. Cancel safe. After an error it goes on where it was.
+    async fn next(&mut self) -> Result<Vec<MessageChange>, PortError>;
+}
+
 // ---------------------------------------------------------------- health
 
 /// Where services say whether a part of them works.

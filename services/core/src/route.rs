@@ -106,6 +106,13 @@ impl KnownOutputs {
 pub enum Decision {
     /// Publish it; [`Scheduled::path`] says which way.
     Schedule(Box<Scheduled>),
+    /// Publish it if the record in whose place it is to be still waits: a reschedule.
+    Replace {
+        /// As it is published.
+        record: Box<Scheduled>,
+        /// Partition and offset of the record that it replaces.
+        replaces: (i32, i64),
+    },
     /// Cancel a tracked record.
     Cancel {
         /// Its id.
@@ -138,26 +145,33 @@ pub fn route(incoming: Incoming, now_ms: EpochMs, policy: &Policy) -> Decision {
             id,
             key,
             limit,
-        }) => Decision::Schedule(Box::new(Scheduled {
-            path: match path(due_ms, now_ms, policy) {
-                // Only the emitter keeps to a rate.
-                Path::Direct if limit.is_some() => Path::Short,
-                path => path,
-            },
-            source: incoming.source,
-            output_topic,
-            priority,
-            due_ms,
-            timestamp_ms,
-            id,
-            record: Record {
-                headers: policy.names.strip(incoming.record.headers),
-                key: key.or(incoming.record.key),
-                value: incoming.record.value,
-            },
-            payload: None,
-            limit,
-        })),
+            replaces,
+        }) => {
+            let record = Box::new(Scheduled {
+                path: match path(due_ms, now_ms, policy) {
+                    // Only the emitter keeps to a rate.
+                    Path::Direct if limit.is_some() => Path::Short,
+                    path => path,
+                },
+                source: incoming.source,
+                output_topic,
+                priority,
+                due_ms,
+                timestamp_ms,
+                id,
+                record: Record {
+                    headers: policy.names.strip(incoming.record.headers),
+                    key: key.or(incoming.record.key),
+                    value: incoming.record.value,
+                },
+                payload: None,
+                limit,
+            });
+            match replaces {
+                Some(replaces) => Decision::Replace { record, replaces },
+                None => Decision::Schedule(record),
+            }
+        }
         Err(refusal) => Decision::Refuse {
             refusal,
             incoming: Box::new(incoming),
@@ -188,6 +202,7 @@ enum Verdict {
         id: Option<Arc<str>>,
         key: Option<Bytes>,
         limit: Option<Arc<str>>,
+        replaces: Option<(i32, i64)>,
     },
     Cancel(Arc<str>),
 }
@@ -276,6 +291,7 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
         limit: route
             .filter(|route| route.limited)
             .map(|route| route.name.clone()),
+        replaces: controls.replaces,
     })
 }
 
@@ -350,9 +366,13 @@ fn output_topic(
     }
     if !policy.allowed.is_match(target) {
         let allowed = policy.allowed_patterns.join(", ");
+        let meant = nearest(target, &policy.allowed_patterns)
+            .map_or_else(String::new, |name| format!("; did you mean {name}?"));
         return Err(Refusal::new(
             "target-not-allowed",
-            format!("{target:?} is not an allowed target; allowed (topics.allow): {allowed}"),
+            format!(
+                "{target:?} is not an allowed target; allowed (topics.allow): {allowed}{meant}"
+            ),
         ));
     }
     let output = Arc::from(output);
@@ -360,6 +380,15 @@ fn output_topic(
         .known_outputs
         .remember(target, priority, template, &output);
     Ok(output)
+}
+
+/// The pattern without wildcards that is the most like a name, if one is by a slip of the finger.
+fn nearest<'a>(name: &str, patterns: &'a [String]) -> Option<&'a str> {
+    const SLIP: usize = 2;
+    let names = patterns.iter().filter(|pattern| is_topic_name(pattern));
+    let distances = names.map(|pattern| (strsim::levenshtein(name, pattern), pattern.as_str()));
+    let (_, pattern) = distances.filter(|(far, _)| *far <= SLIP).min()?;
+    Some(pattern)
 }
 
 /// Kafka's rule for topic names.
@@ -382,6 +411,13 @@ mod tests {
     use proptest::prelude::*;
 
     const NOW: i64 = 1_700_000_000_000;
+
+    #[test]
+    fn a_target_misspelt_is_told_from_one_that_is_another() {
+        let patterns = ["order", "mail", "ord*"].map(str::to_owned);
+        assert_eq!(nearest("orders", &patterns), Some("order"));
+        assert_eq!(nearest("payments", &patterns), None);
+    }
 
     fn policy() -> Policy {
         Policy {

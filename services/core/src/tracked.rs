@@ -259,6 +259,8 @@ pub enum Dropped {
     Published,
     /// It is a dead letter: this is another delivery of it.
     Dead,
+    /// It was to take the place of a record that does not wait any more, or never did.
+    NotReplaced,
 }
 
 impl Dropped {
@@ -270,6 +272,7 @@ impl Dropped {
             Self::Cancelled => "cancelled",
             Self::Published => "published",
             Self::Dead => "dead",
+            Self::NotReplaced => "not-replaced",
         }
     }
 
@@ -283,16 +286,21 @@ impl Dropped {
     }
 }
 
-/// The router has read a record: `Ok` to go on with it.
+/// The router has read a record: `Ok` to go on with it. `replaces`: partition and offset of the record that must still wait, or
+/// else this one is dropped.
 #[must_use]
 pub fn register(
     current: Option<&MessageRow>,
     key: MessageKey,
     record: &Scheduled,
+    replaces: Option<(i32, i64)>,
 ) -> Next<Result<(), Dropped>> {
     let first = MessageRow::first(key, record);
     let Some(current) = current else {
-        return Next::Write(Box::new(first), Ok(()));
+        return match replaces {
+            None => Next::Write(Box::new(first), Ok(())),
+            Some(_) => Next::Keep(Err(Dropped::NotReplaced)),
+        };
     };
     if current.version.is_same(&first.version) {
         return Next::Keep(Dropped::by(&current.state).map_or(Ok(()), Err));
@@ -304,6 +312,13 @@ pub fn register(
             _ => Dropped::Superseded,
         };
         return Next::Keep(Err(dropped));
+    }
+    let waits = |place| {
+        let at = (current.version.partition, current.version.offset);
+        at == place && current.state == State::Scheduled
+    };
+    if !replaces.is_none_or(waits) {
+        return Next::Keep(Err(Dropped::NotReplaced));
     }
     let row = MessageRow {
         revision: current.revision + 1,
@@ -513,7 +528,13 @@ mod tests {
 
     impl Registry {
         fn register(&mut self, offset: i64) -> Result<(), Dropped> {
-            let next = register(self.0.as_ref(), key(), &record(offset));
+            let next = register(self.0.as_ref(), key(), &record(offset), None);
+            carry(&mut self.0, next)
+        }
+
+        fn replace(&mut self, offset: i64, replaces: i64) -> Result<(), Dropped> {
+            let place = (record(replaces).source.at.partition, replaces);
+            let next = register(self.0.as_ref(), key(), &record(offset), Some(place));
             carry(&mut self.0, next)
         }
 
@@ -673,6 +694,25 @@ mod tests {
             "scheduled",
             "the later one is what the row is of"
         );
+    }
+
+    #[test]
+    fn a_record_is_rescheduled_while_it_waits_and_then_no_more() {
+        let mut registry = Registry(None);
+        assert_eq!(registry.replace(6, 5), Err(Dropped::NotReplaced), "no such");
+        registry.register(5).unwrap();
+        assert_eq!(registry.replace(7, 5), Ok(()));
+        assert_eq!(registry.replace(7, 5), Ok(()), "read again");
+        assert_eq!(
+            registry.replace(8, 5),
+            Err(Dropped::NotReplaced),
+            "another was first"
+        );
+        registry.claim(7, "a", NOW);
+        assert_eq!(registry.replace(9, 7), Err(Dropped::NotReplaced));
+        registry.publish(7);
+        assert_eq!(registry.replace(9, 7), Err(Dropped::NotReplaced));
+        assert_eq!(registry.state(), "published");
     }
 
     #[test]

@@ -18,18 +18,24 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Backends};
 use crate::bench::{self, Scenario};
 use crate::check::{self, CheckArgs, Level};
-use crate::dead_letters::{self, DeadLettersCommand, Ended, Output};
+use crate::dead_letters::{self, DeadLettersCommand, Ended};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
 use crate::init::{InitArgs, init_with};
+use crate::operator::Output;
 use crate::plan::{self, PlanArgs};
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
+use crate::tracked::{self, IdArgs, RescheduleArgs};
 
 /// Exit code: configuration or arguments are wrong.
 pub const EXIT_CONFIG: u8 = 2;
 /// Exit code: something failed.
 pub const EXIT_FAILED: u8 = 1;
+/// Exit code: a tracked record is not waiting any more, and nothing was changed.
+pub const EXIT_TOO_LATE: u8 = 3;
+/// Exit code: no record with that id is known.
+pub const EXIT_UNKNOWN: u8 = 4;
 
 /// Delayed messages for Apache Kafka.
 #[derive(Debug, Parser)]
@@ -74,6 +80,33 @@ pub enum Command {
         /// The record.
         #[command(flatten)]
         args: Box<SendArgs>,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// What has become of tracked records. Exit code 4 if an id is unknown.
+    Status {
+        /// Which.
+        #[command(flatten)]
+        args: IdArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Cancel tracked records. Exit code 3 if one is published, being published or dead, 4 if an id is unknown.
+    Cancel {
+        /// Which.
+        #[command(flatten)]
+        args: IdArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Give a tracked record that waits another due time. Exit code 3 if it does not wait any more, 4 if the id is unknown.
+    Reschedule {
+        /// Which, and when it is due.
+        #[command(flatten)]
+        args: RescheduleArgs,
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
@@ -260,6 +293,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 }
             })
         }
+        Command::Status { config, args } => tracked(&config, args.json, Ask::Status(args)).await,
+        Command::Cancel { config, args } => tracked(&config, args.json, Ask::Cancel(args)).await,
+        Command::Reschedule { config, args } => {
+            tracked(&config, args.json, Ask::Reschedule(args)).await
+        }
         Command::DeadLetters { command, config } => {
             let config = config.load()?;
             telemetry::init_logs(&for_command(&config))?;
@@ -317,11 +355,44 @@ async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::
         out: &mut |line| writeln!(std::io::stdout().lock(), "{line}"),
         note: &mut |line| writeln!(std::io::stderr().lock(), "delayq: {line}"),
     };
-    match dead_letters::run(config, command, &mut output).await {
-        Ok(Ended::Done) => Ok(0),
-        Ok(Ended::Left) => Ok(EXIT_FAILED),
-        Ok(Ended::Refused) => Ok(EXIT_CONFIG),
-        // Whoever reads the list has seen enough of it.
+    let ended = dead_letters::run(config, command, &mut output).await;
+    unless_seen(ended.map(|ended| match ended {
+        Ended::Done => 0,
+        Ended::Left => EXIT_FAILED,
+        Ended::Refused => EXIT_CONFIG,
+    }))
+}
+
+/// What is asked of tracked records.
+enum Ask {
+    Status(IdArgs),
+    Cancel(IdArgs),
+    Reschedule(RescheduleArgs),
+}
+
+async fn tracked(config: &ConfigArgs, json: bool, ask: Ask) -> anyhow::Result<u8> {
+    let config = config.load()?;
+    telemetry::init_logs(&for_command(&config))?;
+    let mut output = Output {
+        json,
+        out: &mut |line| writeln!(std::io::stdout().lock(), "{line}"),
+        note: &mut |line| writeln!(std::io::stderr().lock(), "delayq: {line}"),
+    };
+    let ended = match ask {
+        Ask::Status(args) => tracked::status(&config, &args, &mut output).await,
+        Ask::Cancel(args) => tracked::cancel(&config, &args, &mut output).await,
+        Ask::Reschedule(args) => tracked::reschedule(&config, &args, &mut output).await,
+    };
+    unless_seen(ended.map(|ended| match ended {
+        tracked::Ended::Done => 0,
+        tracked::Ended::TooLate => EXIT_TOO_LATE,
+        tracked::Ended::Unknown => EXIT_UNKNOWN,
+    }))
+}
+
+/// Whoever reads a list may have seen enough of it.
+fn unless_seen(ended: anyhow::Result<u8>) -> anyhow::Result<u8> {
+    match ended {
         Err(error)
             if error
                 .downcast_ref::<std::io::Error>()
@@ -329,7 +400,7 @@ async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::
         {
             Ok(0)
         }
-        Err(error) => Err(error),
+        ended => ended,
     }
 }
 

@@ -40,13 +40,13 @@ pub struct SendArgs {
     /// high, standard, low, or 0 to 9.
     #[arg(long, value_name = "PRIORITY")]
     pub priority: Option<String>,
-    /// The record's key.
+    /// The record's key. Default: the id, so that all records of an id are in one partition; else none.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
     /// A header, as name=value; may be repeated. Control headers may be given so, too.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
     pub headers: Vec<(String, String)>,
-    /// An id of your own (the header delay-id).
+    /// An id of your own (the header delay-id): the record can be looked up, cancelled and rescheduled.
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// The delay topic. Default: the first of topics.delay.
@@ -93,7 +93,12 @@ pub async fn send(config: &Config, args: &SendArgs) -> anyhow::Result<Outcome> {
     let policy = settings::policy(config)?;
     let topic = topic(config, args)?;
     let record = Record {
-        key: args.key.clone().map(Bytes::from),
+        key: args
+            .key
+            .as_ref()
+            .or(args.id.as_ref())
+            .cloned()
+            .map(Bytes::from),
         value: Some(value(args).await?),
         headers: headers(args, &policy.names),
     };
@@ -115,7 +120,7 @@ pub async fn send(config: &Config, args: &SendArgs) -> anyhow::Result<Outcome> {
         unknown_topic_timeout: TOPIC_APPEARS,
         ..settings::sink(config)
     };
-    let sent = send_one(&kafka, &sink, topic, &record).await?;
+    let sent = send_one(&kafka, &sink, topic, None, &record).await?;
     let outlook = match describe(&policy, &record, topic, Some(sent)) {
         Ok(outlook) => outlook,
         Err(refusal) => format!(
@@ -210,7 +215,10 @@ pub(crate) fn describe(
         malformed: None,
     };
     match route(incoming, now_ms, policy) {
-        Decision::Schedule(scheduled) => Ok(format!(
+        Decision::Schedule(scheduled)
+        | Decision::Replace {
+            record: scheduled, ..
+        } => Ok(format!(
             "due {}, will appear in {}",
             local(scheduled.due_ms),
             scheduled.output_topic

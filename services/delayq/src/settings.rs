@@ -163,6 +163,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
             priority: headers.priority,
             id: headers.id,
             action: headers.action,
+            replaces: headers.replaces,
             unknown: match headers.unknown {
                 UnknownHeaders::Refuse => UnknownControls::Refuse,
                 UnknownHeaders::Pass => UnknownControls::Pass,

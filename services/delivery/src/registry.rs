@@ -80,14 +80,16 @@ impl Registry {
         &self.settings
     }
 
-    /// Registers a record; `None` once it is no longer `alive`.
+    /// Registers a record (see [`tracked::register`]); `None` once it is no longer `alive`.
     pub async fn register(
         &self,
         key: &MessageKey,
         record: &Scheduled,
+        replaces: Option<(i32, i64)>,
         alive: impl Fn() -> bool,
     ) -> Option<Result<(), Dropped>> {
-        let decide = |row: Option<&MessageRow>| tracked::register(row, key.clone(), record);
+        let decide =
+            |row: Option<&MessageRow>| tracked::register(row, key.clone(), record, replaces);
         // Most ids are new.
         let answered = self.change(key, None, decide, alive).await?;
         let label = answered.answer.map_or_else(Dropped::as_str, |()| "go-on");
@@ -239,6 +241,41 @@ impl Registry {
             self.health.report(COMPONENT, Err(error.to_string()));
         }
         tokio::time::sleep(backoff.wait_after(error)).await;
+    }
+}
+
+/// One change from outside, such as a person's cancel: read, decided, written on condition, again if another was first. Answers
+/// with the row as it is then.
+///
+/// # Errors
+/// The store's, at once; whether anything was written is unknown then, and asking again tells.
+pub async fn change<A>(
+    store: &dyn MessageRegistry,
+    key: &MessageKey,
+    decide: impl Fn(Option<&MessageRow>) -> Next<A>,
+) -> Result<Answered<A>, PortError> {
+    let mut current = store.read(key).await?;
+    loop {
+        match decide(current.as_ref()) {
+            Next::Keep(answer) => {
+                return Ok(Answered {
+                    answer,
+                    row: current,
+                });
+            }
+            Next::Write(row, answer) => {
+                let expected = current.as_ref().map(MessageRow::stamp);
+                match store.write((*row).clone(), expected).await? {
+                    Written::Done => {
+                        return Ok(Answered {
+                            answer,
+                            row: Some(*row),
+                        });
+                    }
+                    Written::Differs(found) => current = found.map(|row| *row),
+                }
+            }
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Sent {
     pub timestamp_ms: Option<i64>,
 }
 
-/// Writes one record with a producer of its own (`acks=all`, partitioned as Java does) and waits until the broker has
+/// Writes one record with a producer of its own (`acks=all`, to `partition`, or partitioned as Java does) and waits until the broker has
 /// confirmed it, at most for `sink.message_timeout`. Headers keep their order.
 ///
 /// # Errors
@@ -35,6 +35,7 @@ pub async fn send_one(
     kafka: &KafkaSettings,
     sink: &SinkSettings,
     topic: &str,
+    partition: Option<i32>,
     record: &Record,
 ) -> Result<Sent, PortError> {
     const OPERATION: &str = "kafka produce";
@@ -48,6 +49,7 @@ pub async fn send_one(
         FutureProducer::from_config_and_context(&sink.config(kafka), heard.clone())
             .map_err(|error| errors::configuration(OPERATION, &error))?;
     let mut message: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic);
+    message.partition = partition;
     message.key = record.key.as_deref();
     message.payload = record.value.as_deref();
     message.headers = headers(record);

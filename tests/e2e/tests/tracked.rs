@@ -7,10 +7,9 @@ use std::time::Duration;
 use delayq::app::Backends;
 use delayq::role::Role;
 use delayq_core::clock::{Clock as _, SystemClock};
-use delayq_core::ports::{MessageRegistry, Written};
-use delayq_core::tracked::{
-    CancelAnswer, MessageKey, MessageRow, Next, State, cancel as cancelled,
-};
+use delayq_core::ports::MessageRegistry;
+use delayq_core::tracked::{CancelAnswer, MessageKey, MessageRow, State, cancel as cancelled};
+use delayq_delivery::registry::change;
 use delayq_e2e::produce::record;
 use delayq_e2e::{Arrived, Deployment, Producer, settled, stack};
 
@@ -84,18 +83,9 @@ impl Bench {
 
     /// A cancel from outside.
     async fn cancel(&self, id: &str) -> CancelAnswer {
-        loop {
-            let row = self.row(id).await;
-            match cancelled(row.as_ref(), now_ms()) {
-                Next::Keep(answer) => return answer,
-                Next::Write(new, answer) => {
-                    let stamp = row.as_ref().map(MessageRow::stamp);
-                    if self.registry.write(*new, stamp).await == Ok(Written::Done) {
-                        return answer;
-                    }
-                }
-            }
-        }
+        let decide = |row: Option<&MessageRow>| cancelled(row, now_ms());
+        let answered = change(self.registry.as_ref(), &self.key(id), decide).await;
+        answered.expect("an answer").answer
     }
 
     /// Everything that comes out, by id, once nothing more does.

@@ -115,7 +115,7 @@ pub(crate) fn route_record(data: &[u8]) {
             assert_eq!(*kept, incoming, "a refused record stays as it came");
         }
         Decision::Cancel { id, .. } => assert!(!id.is_empty()),
-        Decision::Schedule(record) => {
+        Decision::Schedule(record) | Decision::Replace { record, .. } => {
             let topic = record.output_topic.as_ref();
             assert!(
                 is_topic_name(topic) && !topic.starts_with("__"),

@@ -4,9 +4,9 @@
 use std::cmp::Ordering;
 
 use delayq_core::clock::EpochMs;
-use delayq_core::ports::{MessageRegistry as _, Written};
 use delayq_core::record::{Header, Record, Source};
-use delayq_core::tracked::{CancelAnswer, MessageKey, MessageRow, Next, State, Version, cancel};
+use delayq_core::tracked::{CancelAnswer, MessageKey, MessageRow, State, Version, cancel};
+use delayq_delivery::registry::change;
 use delayq_embedded::MemoryMessageRegistry;
 
 use crate::ledger::Ledger;
@@ -142,21 +142,15 @@ pub async fn cancel_from_outside(
     now_ms: i64,
     ledger: &Ledger,
 ) -> Result<CancelAnswer, String> {
-    let key = key(number);
-    loop {
-        let row = registry.read(&key).await.map_err(|e| e.to_string())?;
-        match cancel(row.as_ref(), now_ms) {
-            Next::Keep(answer) => return Ok(answer),
-            Next::Write(changed, answer) => {
-                let stamp = row.as_ref().map(MessageRow::stamp);
-                let written = registry.write((*changed).clone(), stamp).await;
-                if matches!(written, Ok(Written::Done)) {
-                    ledger.tracked(&changed);
-                    return Ok(answer);
-                }
-            }
-        }
+    let decide = |row: Option<&MessageRow>| cancel(row, now_ms);
+    let answered = change(registry, &key(number), decide).await;
+    let answered = answered.map_err(|error| error.to_string())?;
+    if answered.answer == CancelAnswer::Cancelled
+        && let Some(row) = &answered.row
+    {
+        ledger.tracked(row);
     }
+    Ok(answered.answer)
 }
 
 /// What the registry says in the end of a tracked record that was accepted as `source`.

@@ -1,11 +1,9 @@
 //! What every command needs at hand: the dead-letter topic with its marks, the policy, and the payload table.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use delayq_aws::{Clients, DynamoPayloadStore, Names};
-use delayq_core::clock::SystemClock;
+use delayq_aws::{DynamoPayloadStore, Names};
 use delayq_core::record::Record;
 use delayq_core::route::Policy;
 use delayq_kafka::{KafkaAdmin, KafkaSettings, TopicLog};
@@ -14,13 +12,11 @@ use delayq_runtime::config::Config;
 use super::content::content;
 use super::letter::Letter;
 use super::marks::Marks;
+use crate::operator::clients;
 use crate::settings;
 
 /// How long the broker may take to answer at all.
 const ANSWER: Duration = Duration::from_secs(4);
-/// How long SQS or DynamoDB may take; the configured times are for long polls and bad days.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The group by whose commits it is known what is done.
 #[must_use]
@@ -84,13 +80,4 @@ impl<'a> Desk<'a> {
             .await
             .with_context(|| format!("the content of dead letter {}", letter.at))
     }
-}
-
-/// Clients of SQS and DynamoDB that do not keep an operator waiting.
-pub(super) async fn clients(config: &Config) -> anyhow::Result<Clients> {
-    let mut settings = settings::aws(config);
-    settings.connect_timeout = settings.connect_timeout.min(CONNECT_TIMEOUT);
-    settings.attempt_timeout = settings.attempt_timeout.min(CALL_TIMEOUT);
-    settings.operation_timeout = settings.attempt_timeout + settings.connect_timeout;
-    Ok(delayq_aws::connect(&settings, Arc::new(SystemClock)).await?)
 }

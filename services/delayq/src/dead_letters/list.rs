@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::desk::Desk;
 use super::letter::Letter;
-use super::output::Output;
 use super::position::Position;
 use super::queues;
 use super::select::{FilterArgs, Selection};
+use crate::operator::Output;
 
 /// Arguments.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -9,7 +9,6 @@ pub mod desk;
 mod letter;
 mod list;
 mod marks;
-pub mod output;
 mod page;
 pub mod position;
 mod purge;
@@ -23,10 +22,11 @@ use clap::Subcommand;
 use delayq_runtime::config::Config;
 
 pub use list::{ListArgs, list};
-pub use output::Output;
 pub use purge::{PurgeArgs, purge};
 pub use redrive::{RedriveArgs, redrive};
 pub use show::{ShowArgs, show};
+
+use crate::operator::Output;
 
 /// Commands.
 #[derive(Debug, Subcommand)]

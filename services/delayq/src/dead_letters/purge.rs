@@ -8,11 +8,11 @@ use serde_json::json;
 use super::desk::Desk;
 use super::letter::Letter;
 use super::marks::Marks;
-use super::output::Output;
 use super::page;
 use super::position::Position;
 use super::select::{FilterArgs, Selection};
 use super::{Ended, needs_selection};
+use crate::operator::Output;
 
 /// Letters that are marked together.
 const PAGE_LETTERS: usize = 1_000;

@@ -13,9 +13,8 @@ use delayq_runtime::config::Config;
 use serde_json::json;
 
 use super::Ended;
-use super::desk::clients;
-use super::output::Output;
 use super::select::{Facts, Selection};
+use crate::operator::{Output, clients};
 
 /// What a message of a dead-letter queue becomes when an emitter takes it.
 const REASON: &str = "redelivery-exhausted";

@@ -12,13 +12,13 @@ use std::time::Duration;
 use super::desk::Desk;
 use super::letter::Letter;
 use super::marks::Marks;
-use super::output::Output;
 use super::page::{self, Ready};
 use super::position::Position;
 use super::queues;
 use super::rebuild::{Mend, rebuild};
 use super::select::{FilterArgs, Selection};
 use super::{Ended, needs_selection};
+use crate::operator::Output;
 use crate::send::{describe, header};
 use crate::settings;
 

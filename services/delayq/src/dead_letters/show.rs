@@ -7,8 +7,8 @@ use delayq_runtime::config::Config;
 use super::desk::Desk;
 use super::letter::Letter;
 use super::marks::Marks;
-use super::output::Output;
 use super::position::Wanted;
+use crate::operator::Output;
 
 /// Arguments.
 #[derive(Debug, Clone, clap::Args)]

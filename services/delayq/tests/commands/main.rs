@@ -13,4 +13,5 @@ mod newcomer;
 mod poison;
 mod send;
 mod support;
+mod tracked;
 mod undone;

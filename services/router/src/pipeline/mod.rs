@@ -338,8 +338,15 @@ impl Router {
                 Decision::Schedule(record) => {
                     counts.routed(record.path);
                     match record.key() {
-                        Some(key) => self.register(key, record, ticket),
+                        Some(key) => self.register(key, record, None, ticket),
                         None => self.schedule(*record, ticket, now_ms, &mut jobs),
+                    }
+                }
+                Decision::Replace { record, replaces } => {
+                    counts.routed(record.path);
+                    // What replaces has an id, or is refused.
+                    if let Some(key) = record.key() {
+                        self.register(key, record, Some(replaces), ticket);
                     }
                 }
                 Decision::Cancel { id, incoming } => self.cancel(id, &incoming, ticket),

@@ -23,10 +23,19 @@ pub(super) enum Registered {
 }
 
 impl Router {
-    pub(super) fn register(&mut self, key: MessageKey, record: Box<Scheduled>, ticket: Ticket) {
+    pub(super) fn register(
+        &mut self,
+        key: MessageKey,
+        record: Box<Scheduled>,
+        replaces: Option<(i32, i64)>,
+        ticket: Ticket,
+    ) {
         let registry = self.registry.clone();
         self.registering.spawn(async move {
-            match registry.register(&key, &record, || ticket.is_alive()).await {
+            match registry
+                .register(&key, &record, replaces, || ticket.is_alive())
+                .await
+            {
                 Some(Ok(())) => Registered::GoOn(record, ticket),
                 Some(Err(dropped)) => Registered::Dropped(dropped, ticket),
                 None => Registered::GivenUp,

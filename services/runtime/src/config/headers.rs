@@ -58,6 +58,9 @@ pub struct HeadersConfig {
     pub id: String,
     /// `schedule` or `cancel`. Default `delay-action`.
     pub action: String,
+    /// `partition/offset` of the record of the same id that must still wait, or else this one is dropped: as `delayq reschedule` writes
+    /// it. Default `delay-replaces`.
+    pub replaces: String,
     /// `refuse` or `pass` headers that look like controls and are none. Default `refuse`.
     pub unknown: UnknownHeaders,
 }
@@ -76,6 +79,7 @@ impl Default for HeadersConfig {
             priority: "delay-priority".to_owned(),
             id: "delay-id".to_owned(),
             action: "delay-action".to_owned(),
+            replaces: "delay-replaces".to_owned(),
             unknown: UnknownHeaders::Refuse,
         }
     }
@@ -124,6 +128,7 @@ impl HeadersConfig {
             ("headers.priority", &effective.priority),
             ("headers.id", &effective.id),
             ("headers.action", &effective.action),
+            ("headers.replaces", &effective.replaces),
             ("headers.message_type", &effective.message_type),
         ];
         let reserved = ["delay-", "deliver-"];
