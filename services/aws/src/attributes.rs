@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodbstreams::types::AttributeValue as StreamValue;
 
 /// A row as DynamoDB gives it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
@@ -20,6 +21,20 @@ pub(crate) fn number(value: impl std::fmt::Display) -> AttributeValue {
 /// A boolean attribute.
 pub(crate) fn flag(value: bool) -> AttributeValue {
     AttributeValue::Bool(value)
+}
+
+/// A row as the stream of its table gives it. Of kinds of values that are never written here nothing is left.
+pub(crate) fn from_stream(image: HashMap<String, StreamValue>) -> Item {
+    let value = |value| match value {
+        StreamValue::S(value) => AttributeValue::S(value),
+        StreamValue::N(value) => AttributeValue::N(value),
+        StreamValue::Bool(value) => AttributeValue::Bool(value),
+        _ => AttributeValue::Null(true),
+    };
+    image
+        .into_iter()
+        .map(|(name, one)| (name, value(one)))
+        .collect()
 }
 
 /// Reads a text attribute; `Err` says what is wrong.

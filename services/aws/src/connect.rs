@@ -32,7 +32,7 @@ pub struct AwsSettings {
     pub region: String,
     /// Instead of AWS's own: an emulator or a VPC endpoint. `https` needs the feature `tls`.
     pub sqs_endpoint: Option<String>,
-    /// As [`AwsSettings::sqs_endpoint`], for DynamoDB.
+    /// As [`AwsSettings::sqs_endpoint`], for DynamoDB and its streams.
     pub dynamodb_endpoint: Option<String>,
     /// Fixed credentials, with [`AwsSettings::secret_access_key`]. Without them: `local` where both endpoints
     /// are plain HTTP, else the default chain of credentials.
@@ -153,6 +153,8 @@ pub struct Clients {
     pub sqs_polling: aws_sdk_sqs::Client,
     /// DynamoDB.
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The streams of DynamoDB's tables, at the same endpoint.
+    pub dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     /// Where SQS is, for texts.
     pub sqs_endpoint: Arc<str>,
     /// Where DynamoDB is, for texts.
@@ -198,6 +200,16 @@ pub async fn connect(settings: &AwsSettings, clock: Arc<dyn Clock>) -> Result<Cl
         .timeout_config(settings.timeouts(Duration::ZERO))
         .interceptor(ReadDate(skew.clone()));
     dynamodb.set_endpoint_url(settings.dynamodb_endpoint.clone());
+    let mut streams = aws_sdk_dynamodbstreams::config::Builder::new()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(credentials.clone())
+        .http_client(http.clone())
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(settings.timeouts(Duration::ZERO))
+        .interceptor(ReadDate(skew.clone()));
+    streams.set_endpoint_url(settings.dynamodb_endpoint.clone());
     let shown = |endpoint: &Option<String>, service: &str| -> Arc<str> {
         match endpoint {
             Some(endpoint) => endpoint.as_str().into(),
@@ -208,6 +220,7 @@ pub async fn connect(settings: &AwsSettings, clock: Arc<dyn Clock>) -> Result<Cl
         sqs: sqs(Duration::ZERO),
         sqs_polling: sqs(RECEIVE_TIMEOUT_MIN),
         dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+        dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
         sqs_endpoint: shown(&settings.sqs_endpoint, "SQS"),
         dynamodb_endpoint: shown(&settings.dynamodb_endpoint, "DynamoDB"),
         skew,

@@ -8,6 +8,7 @@ use delayq_core::error::PortError;
 
 use crate::connect::Clients;
 use crate::names::TableNames;
+use crate::provision_index::{check_index, index_is_active};
 use crate::provision_queues::{self, Attributes, attributes, find};
 use crate::provision_tables::{Needed, check_keys, describe, needed, stream, ttl};
 
@@ -127,6 +128,21 @@ pub enum ChangeStream {
     Other(String),
 }
 
+/// Whether a table has its index by due time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DueIndex {
+    /// It needs none.
+    NotNeeded,
+    /// It has it.
+    On,
+    /// It is being made.
+    Making,
+    /// It has none.
+    Missing,
+    /// It has one that cannot be used: why, and what to do.
+    Wrong(String),
+}
+
 /// A table as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableState {
@@ -138,6 +154,8 @@ pub struct TableState {
     pub ttl: Ttl,
     /// Whether its changes can be followed.
     pub stream: ChangeStream,
+    /// Whether its rows can be listed by due time.
+    pub index: DueIndex,
 }
 
 /// A table by name, and what became of looking at it: `Ok(None)` when there is none.
@@ -173,6 +191,15 @@ async fn inspect_table(clients: &Clients, table: &Needed) -> Result<Option<Table
             None => ChangeStream::Off,
         },
     };
+    let index = match table.index.as_ref().map(|i| check_index(&description, i)) {
+        None => DueIndex::NotNeeded,
+        Some(None) => DueIndex::Missing,
+        Some(Some(Err(what))) => DueIndex::Wrong(what),
+        Some(Some(Ok(()))) => match index_is_active(&description, table) {
+            Some(true) => DueIndex::On,
+            _ => DueIndex::Making,
+        },
+    };
     Ok(Some(TableState {
         usable: matches!(
             description.table_status,
@@ -181,6 +208,7 @@ async fn inspect_table(clients: &Clients, table: &Needed) -> Result<Option<Table
         keys_fault: check_keys(&description, table).err(),
         ttl,
         stream,
+        index,
     }))
 }
 

@@ -3,7 +3,7 @@
 //! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
 //! - `errors`: one place that says what a failed call means.
 //! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`],
-//!   [`dynamo_messages`]: the tables.
+//!   [`dynamo_messages`], [`dynamo_message_index`], [`dynamo_message_feed`]: the tables.
 //! - [`names`], [`provision`], [`inspect`]: what the queues and tables are called, how they come to be, how they are.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
@@ -11,15 +11,20 @@
 mod attributes;
 pub mod connect;
 pub mod dynamo_batches;
+pub mod dynamo_message_feed;
+pub mod dynamo_message_index;
 pub mod dynamo_messages;
 pub mod dynamo_payloads;
 pub mod dynamo_shards;
 mod errors;
+mod feed_shards;
 pub mod inspect;
+mod message_rows;
 mod meter;
 pub mod metrics;
 pub mod names;
 pub mod provision;
+mod provision_index;
 mod provision_queues;
 mod provision_tables;
 pub mod skew;
@@ -29,11 +34,12 @@ pub mod sqs_ticks;
 
 pub use connect::{AwsSettings, Clients, connect};
 pub use dynamo_batches::DynamoBatchStore;
+pub use dynamo_message_feed::DynamoMessageFeed;
 pub use dynamo_messages::DynamoMessageRegistry;
 pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
 pub use inspect::{
-    ChangeStream, QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables,
+    ChangeStream, DueIndex, QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables,
     queue_depth,
 };
 pub use names::{Names, QueueNames, TableNames};

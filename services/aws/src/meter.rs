@@ -80,6 +80,30 @@ impl Tier {
         result
     }
 
+    /// Counts the writes of an index that came with a write of an item of this size. Where the condition failed there are none.
+    pub(crate) fn index_writes<T>(
+        self,
+        item_bytes: usize,
+        writes: u64,
+        result: &Result<T, PortError>,
+    ) {
+        let failed = |error: &PortError| error.class == ErrorClass::Conflict;
+        if is_billed(result) && !result.as_ref().is_err_and(failed) {
+            let units = writes * write_units(item_bytes as u64);
+            count(self, Unit::WriteUnit, units);
+        }
+    }
+
+    /// Counts reads by what the answers say was consumed, in sum: each started unit.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small number of units"
+    )]
+    pub(crate) fn consumed(self, units: f64) {
+        count(self, Unit::ReadUnit, units.ceil() as u64);
+    }
+
     /// Counts strongly consistent reads, each of as many bytes as `sizes` finds in the answer; hands the result on. Without
     /// an answer it is one, of nothing.
     pub(crate) fn read<T, S: IntoIterator<Item = usize>>(

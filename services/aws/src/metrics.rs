@@ -6,7 +6,7 @@ use delayq_core::error::{ErrorClass, PortError};
 pub const REQUESTS_TOTAL: &str = "delayq_aws_requests_total";
 /// Entries that failed inside a batch call that AWS answered with success, by `operation` and `outcome`.
 pub const FAILED_ENTRIES_TOTAL: &str = "delayq_aws_failed_entries_total";
-/// Messages and rows that delayq has not written or cannot read, by `kind` (`tick`, `batch`, `payload`, `message`).
+/// Messages and rows that delayq has not written or cannot read, by `kind` (`tick`, `batch`, `payload`, `message`, `tracked`).
 pub const UNREADABLE_TOTAL: &str = "delayq_aws_unreadable_total";
 /// This machine's clock minus AWS's, in milliseconds, accurate to about half a second.
 pub const CLOCK_SKEW_MS: &str = "delayq_aws_clock_skew_ms";

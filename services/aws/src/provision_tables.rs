@@ -14,7 +14,8 @@ use crate::connect::Clients;
 use crate::errors::{CallSite, short_code};
 use crate::names::TableNames;
 use crate::provision::Provisioning;
-use crate::{dynamo_batches, dynamo_messages, dynamo_payloads, dynamo_shards};
+use crate::provision_index::{NeededIndex, ensure_index, index_is_active};
+use crate::{dynamo_batches, dynamo_payloads, dynamo_shards, message_rows};
 
 /// Between two looks at a table that is being made.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -22,10 +23,10 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 /// A key: its attribute and that attribute's type.
 type Key = (&'static str, ScalarAttributeType);
 
-/// A table's keys.
-struct Keys {
-    hash: Key,
-    range: Option<Key>,
+/// The keys of a table or an index.
+pub(crate) struct Keys {
+    pub(crate) hash: Key,
+    pub(crate) range: Option<Key>,
 }
 
 impl Keys {
@@ -33,17 +34,74 @@ impl Keys {
         let range = self.range.as_ref().map(|key| (key, KeyType::Range));
         std::iter::once((&self.hash, KeyType::Hash)).chain(range)
     }
+
+    /// What DynamoDB has to be told of them.
+    pub(crate) fn definitions(
+        &self,
+        site: CallSite<'_>,
+    ) -> Result<Vec<AttributeDefinition>, PortError> {
+        let definition = |((name, kind), _): (&Key, _)| {
+            AttributeDefinition::builder()
+                .attribute_name(*name)
+                .attribute_type(kind.clone())
+                .build()
+                .map_err(|e| site.error(ErrorClass::Invalid, e))
+        };
+        self.all().map(definition).collect()
+    }
+
+    /// Which of them is which.
+    pub(crate) fn schema(&self, site: CallSite<'_>) -> Result<Vec<KeySchemaElement>, PortError> {
+        let element = |((name, _), role): (&Key, _)| {
+            KeySchemaElement::builder()
+                .attribute_name(*name)
+                .key_type(role)
+                .build()
+                .map_err(|e| site.error(ErrorClass::Invalid, e))
+        };
+        self.all().map(element).collect()
+    }
+
+    /// Whether a table or an index has these keys, and no others.
+    pub(crate) fn are_those(
+        &self,
+        schema: &[KeySchemaElement],
+        definitions: &[AttributeDefinition],
+    ) -> bool {
+        let has = |(name, kind): &Key, role: &KeyType| {
+            let in_schema = schema
+                .iter()
+                .any(|e| e.key_type() == role && e.attribute_name() == *name);
+            in_schema
+                && definitions
+                    .iter()
+                    .any(|d| d.attribute_name() == *name && d.attribute_type() == kind)
+        };
+        schema.len() == self.all().count() && self.all().all(|(key, role)| has(key, &role))
+    }
+
+    /// For texts.
+    pub(crate) fn shown(&self) -> String {
+        let shown = |(name, kind): &Key| format!("{name} ({})", kind.as_str());
+        let range = self.range.as_ref().map_or_else(
+            || "no range key".to_owned(),
+            |range| format!("range key {}", shown(range)),
+        );
+        format!("hash key {} and {range}", shown(&self.hash))
+    }
 }
 
 /// A table as it has to be.
 pub(crate) struct Needed {
     /// Name.
     pub(crate) name: String,
-    keys: Keys,
+    pub(crate) keys: Keys,
     /// TTL attribute, where rows are to expire.
     pub(crate) expires: Option<&'static str>,
     /// What its stream shows of each change, where it has one.
     pub(crate) stream: Option<StreamViewType>,
+    /// Its index, where it has one.
+    pub(crate) index: Option<NeededIndex>,
 }
 
 /// The tables of an installation.
@@ -56,6 +114,7 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 4] {
         },
         expires: Some(dynamo_batches::EXPIRES),
         stream: None,
+        index: None,
     };
     let shards = Needed {
         name: names.shards.clone(),
@@ -65,6 +124,7 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 4] {
         },
         expires: None,
         stream: None,
+        index: None,
     };
     let payloads = Needed {
         name: names.payloads.clone(),
@@ -74,15 +134,23 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 4] {
         },
         expires: Some(dynamo_payloads::EXPIRES),
         stream: None,
+        index: None,
     };
     let messages = Needed {
         name: names.messages.clone(),
         keys: Keys {
-            hash: (dynamo_messages::KEY, ScalarAttributeType::S),
+            hash: (message_rows::KEY, ScalarAttributeType::S),
             range: None,
         },
-        expires: Some(dynamo_messages::EXPIRES),
+        expires: Some(message_rows::EXPIRES),
         stream: Some(StreamViewType::NewAndOldImages),
+        index: Some(NeededIndex {
+            name: message_rows::INDEX,
+            keys: Keys {
+                hash: (message_rows::GROUP, ScalarAttributeType::S),
+                range: Some((message_rows::ORDER, ScalarAttributeType::S)),
+            },
+        }),
     };
     [batches, shards, payloads, messages]
 }
@@ -102,7 +170,7 @@ pub(crate) async fn provision_tables(
         if !existed && work.options.dry_run {
             continue;
         }
-        let description = wait_until_active(work.clients, table, work.options.wait).await?;
+        let description = wait_until_active(work.clients, table, work.options.wait, false).await?;
         let mut off = Vec::new();
         if ensure_ttl(work, table).await? {
             off.push("TTL");
@@ -110,17 +178,35 @@ pub(crate) async fn provision_tables(
         if ensure_stream(work, table, &description).await? {
             off.push("stream");
         }
+        let added = ensure_index(work, table, &description).await?;
         if existed {
-            let off = off.join(" and ");
-            let outcome = match (off.is_empty(), work.options.dry_run) {
-                (true, _) => "exists".to_owned(),
-                (false, true) => format!("differs, would switch {off} on"),
-                (false, false) => format!("differed, {off} switched on"),
-            };
+            let outcome = outcome(&off.join(" and "), added, work.options.dry_run);
             work.say(&format!("table {}", table.name), outcome);
         }
     }
     Ok(())
+}
+
+/// What became of a table that was there, or would.
+fn outcome(off: &str, added: Option<&str>, dry_run: bool) -> String {
+    let mut parts = Vec::new();
+    if !off.is_empty() {
+        parts.push(match dry_run {
+            true => format!("would switch {off} on"),
+            false => format!("{off} switched on"),
+        });
+    }
+    if let Some(index) = added {
+        parts.push(match dry_run {
+            true => format!("would add index {index}"),
+            false => format!("index {index} added"),
+        });
+    }
+    match (parts.is_empty(), dry_run) {
+        (true, _) => "exists".to_owned(),
+        (false, true) => format!("differs, {}", parts.join(", ")),
+        (false, false) => format!("differed, {}", parts.join(", ")),
+    }
 }
 
 /// Asks for the table unless it is there; answers whether it was.
@@ -140,22 +226,14 @@ async fn ensure(work: &mut Provisioning<'_>, table: &Needed) -> Result<bool, Por
         .create_table()
         .table_name(&table.name)
         .billing_mode(BillingMode::PayPerRequest)
-        .set_stream_specification(stream_specification(site, table)?);
-    for ((name, kind), role) in table.keys.all() {
-        let definition = AttributeDefinition::builder()
-            .attribute_name(*name)
-            .attribute_type(kind.clone())
-            .build()
-            .map_err(|e| site.error(ErrorClass::Invalid, e))?;
-        let element = KeySchemaElement::builder()
-            .attribute_name(*name)
-            .key_type(role)
-            .build()
-            .map_err(|e| site.error(ErrorClass::Invalid, e))?;
-        request = request
-            .attribute_definitions(definition)
-            .key_schema(element);
+        .set_stream_specification(stream_specification(site, table)?)
+        .set_key_schema(Some(table.keys.schema(site)?));
+    let mut definitions = table.keys.definitions(site)?;
+    if let Some(index) = &table.index {
+        definitions.extend(index.keys.definitions(site)?);
+        request = request.global_secondary_indexes(index.with_table(site)?);
     }
+    let request = request.set_attribute_definitions(Some(definitions));
     let answer = request.send().await;
     // Somebody else was faster: what they made is looked at later.
     let there = answer
@@ -192,10 +270,12 @@ pub(crate) async fn describe(
     }
 }
 
-async fn wait_until_active(
+/// Waits for the table and its index; one that is not there is waited for if it was asked for.
+pub(crate) async fn wait_until_active(
     clients: &Clients,
     table: &Needed,
     wait: Duration,
+    with_index: bool,
 ) -> Result<TableDescription, PortError> {
     let resource = format!("table {}", table.name);
     let site = site(clients, "dynamodb DescribeTable", &resource);
@@ -205,7 +285,8 @@ async fn wait_until_active(
             if let Some(description) = describe(clients, &table.name, &resource).await? {
                 check_keys(&description, table)
                     .map_err(|what| site.error(ErrorClass::Misconfigured, what))?;
-                if description.table_status == Some(TableStatus::Active) {
+                let active = description.table_status == Some(TableStatus::Active);
+                if active && index_is_active(&description, table).unwrap_or(!with_index) {
                     return Ok(description);
                 }
             }
@@ -225,29 +306,12 @@ async fn wait_until_active(
 /// Whether the table's keys are those that delayq needs; `Err` says what is wrong and what to do.
 pub(crate) fn check_keys(table: &TableDescription, needed: &Needed) -> Result<(), String> {
     let keys = &needed.keys;
-    let has = |(name, kind): &Key, role: &KeyType| {
-        let in_schema = table
-            .key_schema()
-            .iter()
-            .any(|e| e.key_type() == role && e.attribute_name() == *name);
-        in_schema
-            && table
-                .attribute_definitions()
-                .iter()
-                .any(|d| d.attribute_name() == *name && d.attribute_type() == kind)
-    };
-    let as_many = table.key_schema().len() == keys.all().count();
-    if as_many && keys.all().all(|(key, role)| has(key, &role)) {
+    if keys.are_those(table.key_schema(), table.attribute_definitions()) {
         return Ok(());
     }
-    let shown = |(name, kind): &Key| format!("{name} ({})", kind.as_str());
-    let range = keys.range.as_ref().map_or_else(
-        || "no range key".to_owned(),
-        |range| format!("range key {}", shown(range)),
-    );
     Err(format!(
-        "it exists with other keys, delayq needs hash key {} and {range}; choose another aws.prefix or remove the table",
-        shown(&keys.hash)
+        "it exists with other keys, delayq needs {}; choose another aws.prefix or remove the table",
+        keys.shown()
     ))
 }
 
@@ -386,6 +450,7 @@ mod tests {
             },
             expires: None,
             stream: None,
+            index: None,
         };
         let mut table = TableDescription::builder();
         for (name, kind, role) in [

@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use delayq_aws::{
+    Clients, DynamoMessageFeed, QueueNames, queue_depth,
     DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore, DynamoShardState, Names,
     SqsDelayQueue, SqsTickQueue,
 };
+use delayq_console::operations::Queue;
 use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::error::PortError;
+use delayq_core::priority::Priority;
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, MessageRegistry, PayloadStore, RecordSink, RecordSource,
+    BatchStore, DelayQueue, HealthReport, Lane, MessageFeed, MessageIndex, MessageRegistry, PayloadStore, RecordSink, RecordSource,
     ShardState, TickQueue,
 };
 use delayq_emitter::EmitterPorts;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings, tail_topic};
 use delayq_router::RouterPorts;
 use delayq_runtime::config::Config;
@@ -46,6 +52,12 @@ pub struct Backends {
     pub payloads: Arc<dyn PayloadStore>,
     /// Tracked records.
     pub registry: Arc<dyn MessageRegistry>,
+    /// The same, listed.
+    pub index: Arc<dyn MessageIndex>,
+    /// Opens a feed of their changes.
+    pub feed: Feeds,
+    /// How much the queues hold.
+    pub depths: QueueDepths,
     /// Put around the consumer of the delay topics.
     pub source: SourceLayer,
     /// Whether output topics that are missing are made by publishing to them.
@@ -53,6 +65,14 @@ pub struct Backends {
     /// How soon a jump of the clock is noticed by who waits for a due time.
     pub clock_check: Duration,
 }
+
+/// Opens a feed.
+pub type Feeds =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Box<dyn MessageFeed>, PortError>> + Send + Sync>;
+
+/// Looks how much the queues hold.
+pub type QueueDepths =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<Queue>, PortError>> + Send + Sync>;
 
 /// Changes what a consumer delivers.
 pub type SourceLayer = Arc<dyn Fn(Box<dyn RecordSource>) -> Box<dyn RecordSource> + Send + Sync>;
@@ -66,19 +86,56 @@ impl Backends {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let clients = delayq_aws::connect(&settings::aws(config), clock.clone()).await?;
         let names = Names::with_prefix(&config.aws.prefix);
+        let registry = Arc::new(DynamoMessageRegistry::new(&clients, &names.tables));
         Ok(Self {
+            index: registry.clone(),
+            feed: {
+                let (clients, tables) = (clients.clone(), names.tables.clone());
+                Arc::new(move || {
+                    let (clients, tables) = (clients.clone(), tables.clone());
+                    async move {
+                        let feed = DynamoMessageFeed::open(&clients, &tables).await?;
+                        Ok(Box::new(feed) as Box<dyn MessageFeed>)
+                    }
+                    .boxed()
+                })
+            },
+            depths: {
+                let (clients, queues) = (clients.clone(), names.queues.clone());
+                Arc::new(move || sqs_depths(clients.clone(), queues.clone()).boxed())
+            },
             queue: Arc::new(SqsDelayQueue::new(&clients, &names.queues)),
             ticks: Arc::new(SqsTickQueue::new(&clients, &names.queues)),
             store: Arc::new(DynamoBatchStore::new(&clients, &names.tables)),
             shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
             payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
-            registry: Arc::new(DynamoMessageRegistry::new(&clients, &names.tables)),
+            registry,
             clock,
             source: Arc::new(|source| source),
             create_topics: false,
             clock_check: settings::CLOCK_CHECK,
         })
     }
+}
+
+/// How much the queues of all priorities hold, and their dead-letter queues.
+async fn sqs_depths(clients: Clients, names: QueueNames) -> Result<Vec<Queue>, PortError> {
+    let lanes = Priority::ALL
+        .into_iter()
+        .flat_map(|priority| [Lane::Main(priority), Lane::DeadLetter(priority)]);
+    let mut queues = Vec::new();
+    for lane in lanes {
+        let name = names.lane(lane);
+        if let Some(depth) = queue_depth(&clients, &name).await? {
+            queues.push(Queue {
+                name: name.clone(),
+                messages: depth.visible,
+                in_flight: depth.in_flight,
+                delayed: depth.delayed,
+            });
+        }
+    }
+    Ok(queues)
 }
 
 /// Runs the roles in this process until `stop`, over SQS and DynamoDB.

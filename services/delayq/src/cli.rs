@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Backends};
 use crate::bench::{self, Scenario};
 use crate::check::{self, CheckArgs, Level};
+use crate::console::Console;
 use crate::dead_letters::{self, DeadLettersCommand, Ended};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
@@ -27,6 +28,7 @@ use crate::plan::{self, PlanArgs};
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
 use crate::tracked::{self, IdArgs, RescheduleArgs};
+use crate::validate::{Point, ValidateArgs, validate};
 
 /// Exit code: configuration or arguments are wrong.
 pub const EXIT_CONFIG: u8 = 2;
@@ -49,7 +51,7 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run one role, or all of them in one process, until SIGTERM or Ctrl-C.
+    /// Run one role, the console, or all of them in one process, until SIGTERM or Ctrl-C.
     Run {
         /// Role.
         role: RoleArg,
@@ -141,6 +143,15 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Does a running deployment do what is promised? Records in, records out, point by point. Exit code 1 if a point fails.
+    Validate {
+        /// What to look at.
+        #[command(flatten)]
+        args: ValidateArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// What a workload takes of AWS, what is the first limit, and what it costs a month.
     Plan {
         /// The workload.
@@ -167,7 +178,9 @@ pub enum RoleArg {
     Scheduler,
     /// Queues to output topics.
     Emitter,
-    /// All three.
+    /// The API and the page.
+    Console,
+    /// All of them.
     All,
 }
 
@@ -177,6 +190,7 @@ impl RoleArg {
             Self::Router => vec![Role::Router],
             Self::Scheduler => vec![Role::Scheduler],
             Self::Emitter => vec![Role::Emitter],
+            Self::Console => vec![],
             Self::All => Role::ALL.into(),
         }
     }
@@ -328,7 +342,25 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             kafka.create_topics(&config, &targets)?;
             let tiers = EmbeddedTiers::default();
             let routes = clock_routes(tiers.clone());
-            run_over(RoleArg::All, config, Some(tiers.backends()), routes).await
+            run_over(Role::ALL.into(), false, config, Some(tiers.backends()), routes).await
+        }
+        Command::Validate { args, config } => {
+            telemetry::init_logs(&quiet("off"))?;
+            let config = args.console.is_some().then(|| config.load()).transpose()?;
+            let mut tell = |point: &Point| {
+                let word = if point.passed { "PASS" } else { "FAIL" };
+                print_line(&format!("{word}  {}: {}", point.name, point.detail));
+            };
+            let mut silent = |_: &Point| {};
+            let tell: &mut (dyn FnMut(&Point) + Send) =
+                if args.json { &mut silent } else { &mut tell };
+            let report = validate(config, &args, tell).await?;
+            if args.json {
+                print_line(&serde_json::to_string(&report)?);
+            } else {
+                print_line(&format!("{} passed, {} failed", report.passed, report.failed));
+            }
+            Ok(if report.failed == 0 { 0 } else { EXIT_FAILED })
         }
         Command::Plan { args, config } => {
             print_line(&plan::plan(&args, &config.load_embedded()?)?);
@@ -342,7 +374,7 @@ async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
     if let Scenario::Roles { config } = scenario {
         let tiers = EmbeddedTiers::default().backends();
         let config = config.load_embedded()?;
-        return run_over(RoleArg::All, config, Some(tiers), Router::new()).await;
+        return run_over(Role::ALL.into(), false, config, Some(tiers), Router::new()).await;
     }
     telemetry::init_logs(&quiet("warn"))?;
     let kept = bench::run(scenario).await?;
@@ -421,12 +453,14 @@ fn quiet(level: &str) -> LogConfig {
 }
 
 async fn run(role: RoleArg, config: Config) -> anyhow::Result<u8> {
-    run_over(role, config, None, Router::new()).await
+    let console = matches!(role, RoleArg::Console | RoleArg::All);
+    run_over(role.roles(), console, config, None, Router::new()).await
 }
 
-/// Runs roles over `backends`, or SQS and DynamoDB; `routes` are answered beside health and metrics.
+/// Runs roles, and the console, over `backends`, or SQS and DynamoDB; `routes` are answered beside health and metrics.
 async fn run_over(
-    role: RoleArg,
+    roles: Vec<Role>,
+    console: bool,
     config: Config,
     backends: Option<Backends>,
     routes: Router,
@@ -443,7 +477,7 @@ async fn run_over(
     tracing::info!(
         address = %server.address(),
         bootstrap_servers = config.kafka.bootstrap_servers,
-        ?role,
+        ?roles,
         "serving /livez, /readyz and /metrics"
     );
     let mut supervisor = Supervisor::new(stop.clone());
@@ -453,20 +487,29 @@ async fn run_over(
         metrics.upkeep(helpers).await;
         Ok::<_, std::io::Error>(())
     });
-    let roles = role.roles();
     let limit = stop_limit(&config) + STOP_MARGIN;
     let (stopping, told) = (stop.clone(), health.clone());
     tokio::spawn(async move {
         stopping.cancelled().await;
         told.stopping();
     });
-    supervisor.spawn("roles", limit, async move {
-        let ran = match backends {
-            Some(backends) => app::run_on(&config, &roles, backends, health, stop).await,
-            None => app::run(&config, &roles, health, stop).await,
-        };
-        ran.map_err(|error| format!("{error:#}"))
-    });
+    let backends = match backends {
+        Some(backends) => backends,
+        None => Backends::aws(&config).await?,
+    };
+    if console {
+        let console = Console::bind(&config, backends.clone(), &health).await?;
+        let stop = stop.clone();
+        supervisor.spawn("console", limit, async move {
+            console.serve(stop).await.map_err(|error| format!("{error:#}"))
+        });
+    }
+    if !roles.is_empty() {
+        supervisor.spawn("roles", limit, async move {
+            let ran = app::run_on(&config, &roles, backends, health, stop).await;
+            ran.map_err(|error| format!("{error:#}"))
+        });
+    }
     let outcome = supervisor.run().await;
     signals.abort();
     Ok(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_FAILED))
@@ -485,6 +528,7 @@ fn stop_limit(config: &Config) -> Duration {
 
 fn describe_metrics() {
     crate::canary::metrics::describe();
+    delayq_console::describe();
     delayq_router::metrics::describe();
     delayq_scheduler::metrics::describe();
     delayq_emitter::metrics::describe();

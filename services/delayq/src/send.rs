@@ -2,14 +2,15 @@
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use chrono::{Local, SecondsFormat, TimeZone as _};
 use delayq_core::clock::{Clock, EpochMs, SystemClock};
-use delayq_core::headers::HeaderNames;
-use delayq_core::record::{Header, Incoming, Record, Source, TopicPartition};
+use delayq_core::headers::{HeaderNames, Refusal};
+use delayq_core::record::{Header, Incoming, Record, Scheduled, Source, TopicPartition};
 use delayq_core::route::{Decision, Policy, is_topic_name, route};
 use delayq_kafka::{KafkaAdmin, Sent, SinkSettings, send_one};
 use delayq_runtime::config::Config;
@@ -203,6 +204,32 @@ pub(crate) fn describe(
     topic: &str,
     sent: Option<Sent>,
 ) -> Result<String, String> {
+    match foresee(policy, record, topic, sent) {
+        Ok(Foreseen::Published(scheduled)) => Ok(format!(
+            "due {}, will appear in {}",
+            local(scheduled.due_ms),
+            scheduled.output_topic
+        )),
+        Ok(Foreseen::Cancel(id)) => Ok(format!("cancels {id}")),
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}
+
+/// What the router will make of a record.
+pub(crate) enum Foreseen {
+    /// It will be published so.
+    Published(Box<Scheduled>),
+    /// It will cancel the record with this id.
+    Cancel(Arc<str>),
+}
+
+/// As [`describe`], for programs.
+pub(crate) fn foresee(
+    policy: &Policy,
+    record: &Record,
+    topic: &str,
+    sent: Option<Sent>,
+) -> Result<Foreseen, Refusal> {
     let now_ms = SystemClock.now_ms();
     let incoming = Incoming {
         source: Source {
@@ -215,16 +242,11 @@ pub(crate) fn describe(
         malformed: None,
     };
     match route(incoming, now_ms, policy) {
-        Decision::Schedule(scheduled)
-        | Decision::Replace {
-            record: scheduled, ..
-        } => Ok(format!(
-            "due {}, will appear in {}",
-            local(scheduled.due_ms),
-            scheduled.output_topic
-        )),
-        Decision::Cancel { id, .. } => Ok(format!("cancels {id}")),
-        Decision::Refuse { refusal, .. } => Err(refusal.to_string()),
+        Decision::Schedule(record) | Decision::Replace { record, .. } => {
+            Ok(Foreseen::Published(record))
+        }
+        Decision::Cancel { id, .. } => Ok(Foreseen::Cancel(id)),
+        Decision::Refuse { refusal, .. } => Err(refusal),
     }
 }
 

@@ -120,6 +120,8 @@ impl Running {
                 "--set",
                 "http.listen=127.0.0.1:0",
                 "--set",
+                "console.listen=127.0.0.1:0",
+                "--set",
                 "log.format=json",
             ])
             .args(["--set", &format!("kafka.bootstrap_servers={}", free())])

@@ -95,6 +95,25 @@ impl MemoryDelayQueue {
         state.lanes.get(&lane).map_or(0, |q| q.messages.len())
     }
 
+    /// Messages of a queue that can be received now, that somebody has received, and that wait for their time.
+    #[must_use]
+    pub fn depth(&self, lane: Lane) -> [u64; 3] {
+        let now = Instant::now();
+        let state = locked(&self.state);
+        let mut depth = [0; 3];
+        let messages = state.lanes.get(&lane).into_iter();
+        for message in messages.flat_map(|queue| queue.messages.values()) {
+            let [ready, in_flight, delayed] = &mut depth;
+            let counted = match (message.visible <= now, message.receive_count) {
+                (true, _) => ready,
+                (false, 0) => delayed,
+                (false, _) => in_flight,
+            };
+            *counted += 1;
+        }
+        depth
+    }
+
     /// Whether a queue holds nothing, not even delayed or in flight.
     #[must_use]
     pub fn is_empty(&self, lane: Lane) -> bool {

@@ -21,28 +21,63 @@ use crate::telemetry::Metrics;
 pub enum HttpError {
     /// Something else listens there.
     #[error(
-        "{listen} is in use by another process: set http.listen (DELAYQ_HTTP__LISTEN) to a free address, or to port 0 for any"
+        "{listen} is in use by another process: set {setting} ({}) to a free address, or to port 0 for any",
+        variable(setting)
     )]
     InUse {
-        /// The setting.
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
         listen: String,
     },
     /// The port is one that only root may bind.
     #[error(
-        "this user may not listen on {listen}: set http.listen (DELAYQ_HTTP__LISTEN) to a port above 1023"
+        "this user may not listen on {listen}: set {setting} ({}) to a port above 1023",
+        variable(setting)
     )]
     Forbidden {
-        /// The setting.
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
         listen: String,
     },
     /// Anything else, such as an address that this machine has not got.
-    #[error("cannot listen on {listen}, see http.listen (DELAYQ_HTTP__LISTEN): {source}")]
+    #[error(
+        "cannot listen on {listen}, see {setting} ({}): {source}",
+        variable(setting)
+    )]
     Listen {
-        /// The setting.
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
         listen: String,
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// The environment variable of a setting.
+fn variable(setting: &str) -> String {
+    format!("DELAYQ_{}", setting.to_uppercase().replace('.', "__"))
+}
+
+/// Binds a socket to the value of a setting.
+///
+/// # Errors
+/// The address is taken, forbidden or not this machine's; each says which setting to change.
+pub async fn listen(setting: &'static str, listen: &str) -> Result<TcpListener, HttpError> {
+    TcpListener::bind(listen).await.map_err(|source| {
+        let listen = listen.to_owned();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => HttpError::InUse { setting, listen },
+            io::ErrorKind::PermissionDenied => HttpError::Forbidden { setting, listen },
+            _ => HttpError::Listen {
+                setting,
+                listen,
+                source,
+            },
+        }
+    })
 }
 
 /// A server that listens, and answers once [`HttpServer::serve`] runs.
@@ -69,18 +104,12 @@ impl HttpServer {
         health: Health,
         metrics: Metrics,
     ) -> Result<Self, HttpError> {
-        let bound = async {
-            let listener = TcpListener::bind(&config.listen).await?;
-            let address = listener.local_addr()?;
-            Ok((listener, address))
-        };
-        let (listener, address) = bound.await.map_err(|source: io::Error| {
-            let listen = config.listen.clone();
-            match source.kind() {
-                io::ErrorKind::AddrInUse => HttpError::InUse { listen },
-                io::ErrorKind::PermissionDenied => HttpError::Forbidden { listen },
-                _ => HttpError::Listen { listen, source },
-            }
+        const SETTING: &str = "http.listen";
+        let listener = listen(SETTING, &config.listen).await?;
+        let address = listener.local_addr().map_err(|source| HttpError::Listen {
+            setting: SETTING,
+            listen: config.listen.clone(),
+            source,
         })?;
         let routes = Router::new()
             .route("/livez", get(livez))

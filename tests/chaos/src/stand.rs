@@ -127,6 +127,7 @@ impl Stand {
                 format!("aws.sqs_endpoint=http://{}", sqs.await?),
                 format!("aws.dynamodb_endpoint=http://{}", dynamodb.await?),
                 "http.listen=127.0.0.1:0".to_owned(),
+                "console.listen=127.0.0.1:0".to_owned(),
             ];
             places.insert(*slot, common.iter().cloned().chain(addresses).collect());
         }

@@ -38,6 +38,14 @@ fn every_check_is_listed() {
         written(include_str!("message_registry.rs"))
     );
     assert_eq!(
+        crate::message_index_checks!(names).to_vec(),
+        written(include_str!("message_index.rs"))
+    );
+    assert_eq!(
+        crate::message_feed_checks!(names).to_vec(),
+        written(include_str!("message_feed.rs"))
+    );
+    assert_eq!(
         crate::record_source_checks!(names).to_vec(),
         written(include_str!("record_source.rs"))
     );

@@ -14,6 +14,8 @@
 pub mod batch_store;
 pub mod delay_queue;
 pub mod kafka;
+pub mod message_feed;
+pub mod message_index;
 pub mod message_registry;
 pub mod payload_store;
 pub mod record_sink;

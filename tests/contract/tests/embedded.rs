@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use delayq_contract::kafka::Kafka;
+use delayq_contract::message_feed::Followed;
+use delayq_contract::message_index::Indexed;
 use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::ports::{
-    BatchStore, DelayQueue, MessageRegistry, PayloadStore, RecordSink, RecordSource, ShardState,
-    TickQueue,
+    BatchStore, DelayQueue, MessageFeed, MessageRegistry, PayloadStore, RecordSink, RecordSource,
+    ShardState, TickQueue,
 };
 use delayq_core::record::{Incoming, Record, TopicPartition};
 use delayq_embedded::{
@@ -58,6 +60,27 @@ impl Kafka for InMemory {
     }
 }
 
+struct WithFeeds(MemoryMessageRegistry, Arc<dyn Clock>);
+
+#[async_trait]
+impl Followed for WithFeeds {
+    fn registry(&self) -> &dyn MessageRegistry {
+        &self.0
+    }
+
+    async fn open(&self) -> Box<dyn MessageFeed> {
+        Box::new(self.0.feed())
+    }
+
+    fn now_ms(&self) -> EpochMs {
+        self.1.now_ms()
+    }
+
+    fn early_ms(&self) -> i64 {
+        0
+    }
+}
+
 /// A fresh subject for each port.
 mod subject {
     use super::*;
@@ -84,6 +107,16 @@ mod subject {
 
     pub(super) fn message_registry() -> Box<dyn MessageRegistry> {
         Box::new(MemoryMessageRegistry::new(clock()))
+    }
+
+    pub(super) fn message_index() -> Box<dyn Indexed> {
+        Box::new(MemoryMessageRegistry::new(clock()))
+    }
+
+    pub(super) fn message_feed() -> Box<dyn Followed> {
+        let clock = clock();
+        let registry = MemoryMessageRegistry::new(clock.clone());
+        Box::new(WithFeeds(registry, clock))
     }
 
     pub(super) fn record_source() -> Box<dyn Kafka> {
@@ -114,5 +147,7 @@ delayq_contract::batch_store_checks!(on_embedded);
 delayq_contract::shard_state_checks!(on_embedded);
 delayq_contract::payload_store_checks!(on_embedded);
 delayq_contract::message_registry_checks!(on_embedded);
+delayq_contract::message_index_checks!(on_embedded);
+delayq_contract::message_feed_checks!(on_embedded);
 delayq_contract::record_source_checks!(on_embedded);
 delayq_contract::record_sink_checks!(on_embedded);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use delayq_aws::inspect::{QUEUE_RETENTION, RECEIVE_COUNT_MIN};
 use delayq_aws::{
-    ChangeStream, Clients, Names, QueueState, TableState, Ttl, connect, inspect_queue,
+    ChangeStream, Clients, DueIndex, Names, QueueState, TableState, Ttl, connect, inspect_queue,
     inspect_tables,
 };
 use delayq_core::clock::SystemClock;
@@ -204,6 +204,21 @@ fn judge_table(name: &str, state: &TableState) -> Vec<Finding> {
             "switch it off, wait until that is done, and run `delayq init`",
         ),
     }
+    match &state.index {
+        DueIndex::NotNeeded | DueIndex::On => {}
+        DueIndex::Making => problem(
+            "its index by due time is being made",
+            "wait until it is ACTIVE",
+        ),
+        DueIndex::Missing => problem(
+            "it has no index by due time: nobody can list its records",
+            INIT,
+        ),
+        DueIndex::Wrong(fault) => {
+            let (what, remedy) = fault.split_once("; ").unwrap_or((fault, INIT));
+            problem(what, remedy);
+        }
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(format!("table {name}")));
     }
@@ -345,6 +360,7 @@ mod tests {
             keys_fault: None,
             ttl: Ttl::On,
             stream: ChangeStream::On,
+            index: DueIndex::On,
         };
         assert_eq!(judge_table("t", &good), [Finding::ok("table t")]);
         let bad = TableState {
@@ -352,17 +368,29 @@ mod tests {
             keys_fault: Some("other keys; choose another prefix".to_owned()),
             ttl: Ttl::Elsewhere("x".to_owned()),
             stream: ChangeStream::Other("KEYS_ONLY".to_owned()),
+            index: DueIndex::Wrong("other rows; remove the index".to_owned()),
         };
         let found = judge_table("t", &bad);
-        assert_eq!(found.len(), 4, "{found:?}");
+        assert_eq!(found.len(), 5, "{found:?}");
         assert_eq!(found[0].remedy, "choose another prefix");
+        assert_eq!(found[4].remedy, "remove the index");
         let off = TableState {
             ttl: Ttl::Off,
             stream: ChangeStream::Off,
+            index: DueIndex::Missing,
+            ..good.clone()
+        };
+        let making = TableState {
+            index: DueIndex::Making,
             ..good
         };
+        assert!(
+            judge_table("t", &making)[0]
+                .to_string()
+                .contains("being made")
+        );
         let found = judge_table("t", &off);
-        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
         assert!(found.iter().all(|f| f.remedy == INIT), "{found:?}");
     }
 

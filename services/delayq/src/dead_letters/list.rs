@@ -31,6 +31,9 @@ pub struct ListArgs {
     /// for that is invisible to the emitters for a moment.
     #[arg(long)]
     pub queues: bool,
+    /// Say nothing of the queues.
+    #[arg(skip)]
+    pub topic_only: bool,
     /// One JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -88,6 +91,9 @@ pub async fn list(config: &Config, args: &ListArgs, output: &mut Output<'_>) -> 
     }
     let next = last.filter(|_| more).map(|last| last.to_string());
     output.summary(&line, &json!({"shown": shown, "more_after": next}))?;
+    if args.topic_only {
+        return Ok(());
+    }
     tell_queues(config, args, &selection, output).await
 }
 

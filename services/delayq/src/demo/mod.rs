@@ -4,6 +4,7 @@ mod deployment;
 mod reader;
 mod sample;
 mod tally;
+mod tracked;
 mod view;
 
 use std::sync::{Arc, Mutex};
@@ -15,11 +16,13 @@ use delayq_runtime::shutdown::Signals;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::app;
+use crate::app::{self, Backends};
+use crate::console::Console;
 use crate::role::Role;
 use deployment::Deployment;
 use sample::Sampler;
 use tally::Tally;
+use tracked::Tracked;
 use view::View;
 
 /// Arguments of `demo`.
@@ -41,6 +44,9 @@ pub struct DemoArgs {
     /// Where the embedded broker listens; by default 127.0.0.1:9092, or any free port if that is taken.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "real")]
     pub kafka: Option<String>,
+    /// Where the console listens; by default 127.0.0.1:8081, or any free port if that is taken.
+    #[arg(long, value_name = "ADDRESS")]
+    pub console: Option<String>,
 }
 
 /// What the parts of the demo tell one another.
@@ -52,6 +58,8 @@ const START_MAX: Duration = Duration::from_secs(60);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long copies have to show up after the last record came.
 const COPIES_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the console may take to close.
+const CONSOLE_CLOSES: Duration = Duration::from_secs(1);
 /// Time between two pictures.
 const FRAME: Duration = Duration::from_millis(500);
 
@@ -70,8 +78,9 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     });
     let deployment = Deployment::start(args).await?;
     let (health, stop_roles) = (Health::new(), CancellationToken::new());
+    let backends = deployment.backends().await?;
     let roles = {
-        let (config, backends) = (deployment.config.clone(), deployment.backends().await?);
+        let (config, backends) = (deployment.config.clone(), backends.clone());
         let (health, stop) = (health.clone(), stop_roles.clone());
         tokio::spawn(async move { app::run_on(&config, &Role::ALL, backends, health, stop).await })
     };
@@ -86,7 +95,17 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
         tally.clone(),
         stop_reader.clone(),
     ));
-    view.introduce(&deployment);
+    let console = console(&deployment, args, backends.clone(), &health).await?;
+    view.introduce(&deployment, console.address()?);
+    let (stop_console, stop_tracked) = (CancellationToken::new(), CancellationToken::new());
+    let console = tokio::spawn(console.serve(stop_console.clone()));
+    let tracked = Tracked {
+        producer: sample::producer(&deployment)?,
+        topic: deployment.delay_topic().to_owned(),
+        registry: backends.registry,
+        clock: backends.clock,
+    };
+    let tracked = tokio::spawn(tracked.run(stop_tracked.clone()));
     let sampler = Sampler::new(&deployment, tally.clone(), args)?;
     let (started, ended) = (Instant::now(), interrupted.child_token());
     let mut sampling = tokio::spawn(sampler.run(ended.clone()));
@@ -104,7 +123,14 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
         }
     };
     sampled.context("the sample producer panicked")??;
+    stop_tracked.cancel();
+    tracked.await.context("the producer of tracked records panicked")?;
     drain(&mut view, &tally, started).await;
+    stop_console.cancel();
+    // A page that is open keeps its connection; it must not keep the demo.
+    if let Ok(ended) = tokio::time::timeout(CONSOLE_CLOSES, console).await {
+        ended.context("the console panicked")??;
+    }
     stop_roles.cancel();
     roles.await.context("a role panicked")??;
     stop_reader.cancel();
@@ -113,6 +139,28 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     let summary = locked(&tally).summary();
     view.summarise(&summary)?;
     Ok(summary.is_good())
+}
+
+/// The console, where it is asked for, or where it can.
+async fn console(
+    deployment: &Deployment,
+    args: &DemoArgs,
+    backends: Backends,
+    health: &Health,
+) -> anyhow::Result<Console> {
+    let mut config = deployment.config.clone();
+    if let Some(listen) = &args.console {
+        config.console.listen.clone_from(listen);
+        config.validate()?;
+        return Console::bind(&config, backends, health).await;
+    }
+    match Console::bind(&config, backends.clone(), health).await {
+        Ok(console) => Ok(console),
+        Err(_) => {
+            "127.0.0.1:0".clone_into(&mut config.console.listen);
+            Console::bind(&config, backends, health).await
+        }
+    }
 }
 
 /// Waits until every record has come, or is so late that it counts as lost.

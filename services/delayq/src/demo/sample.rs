@@ -37,6 +37,16 @@ pub(super) struct Sampler {
     random: Sequence,
 }
 
+/// A producer as a user would have it.
+pub(super) fn producer(deployment: &Deployment) -> anyhow::Result<FutureProducer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", deployment.bootstrap())
+        .set("acks", "all")
+        .set("linger.ms", "0")
+        .create()
+        .context("the sample producer")
+}
+
 /// A record about to be sent.
 struct Sample {
     sent: Sent,
@@ -49,14 +59,8 @@ impl Sampler {
         tally: Shared,
         args: &DemoArgs,
     ) -> anyhow::Result<Self> {
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", deployment.bootstrap())
-            .set("acks", "all")
-            .set("linger.ms", "0")
-            .create()
-            .context("the sample producer")?;
         Ok(Self {
-            producer,
+            producer: producer(deployment)?,
             topic: deployment.delay_topic().to_owned(),
             name: deployment.name().to_owned(),
             policy: policy(&deployment.config)?,

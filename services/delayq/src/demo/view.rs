@@ -5,6 +5,7 @@
     reason = "the screen is what this module is for"
 )]
 
+use std::net::SocketAddr;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -45,10 +46,10 @@ impl View {
     }
 
     /// What runs here, and how to join in.
-    pub(super) fn introduce(&self, deployment: &Deployment) {
+    pub(super) fn introduce(&self, deployment: &Deployment, console: SocketAddr) {
         let (bootstrap, topic) = (deployment.bootstrap(), deployment.delay_topic());
         self.say(&format!(
-            "\n{words}\n\nYour own record, while this runs (kcat, or any other client):\n\n  \
+            "\n{words}\n\nThe console, live: http://{console}\n\nYour own record, while this runs (kcat, or any other client):\n\n  \
              echo '{{\"order\":1}}' | kcat -P -b {bootstrap} -t {topic} -k mine \\\n      \
              -H delay-ms=5000 -H delay-target=orders -H delay-priority=high\n  \
              kcat -C -b {bootstrap} -t orders.high -f '%k %s\\n%h\\n'\n\n  \

@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use delayq_core::clock::{Clock, SystemClock};
-use delayq_core::ports::{ShardState, TickQueue};
+use delayq_console::operations::Queue;
+use delayq_core::ports::{Lane, MessageFeed, ShardState, TickQueue};
+use delayq_core::priority::Priority;
 use delayq_embedded::{
     MemoryBatchStore, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
     MemoryShardState, MemoryTickQueue,
 };
+
+use futures::FutureExt as _;
 
 pub use clock::TestClock;
 pub use clock_http::routes as clock_routes;
@@ -63,6 +67,26 @@ impl Default for EmbeddedTiers {
     }
 }
 
+/// How much the queues hold.
+fn depths(queue: &MemoryDelayQueue) -> Vec<Queue> {
+    let lanes = Priority::ALL.into_iter().flat_map(|priority| {
+        [
+            (Lane::Main(priority), priority.to_string()),
+            (Lane::DeadLetter(priority), format!("{priority}-dead")),
+        ]
+    });
+    let depth = |(lane, name)| {
+        let [messages, in_flight, delayed] = queue.depth(lane);
+        Queue {
+            name,
+            messages,
+            in_flight,
+            delayed,
+        }
+    };
+    lanes.map(depth).collect()
+}
+
 impl EmbeddedTiers {
     /// As the roles want them.
     #[must_use]
@@ -75,6 +99,18 @@ impl EmbeddedTiers {
             shards: self.shards.clone(),
             payloads: self.payloads.clone(),
             registry: self.registry.clone(),
+            index: self.registry.clone(),
+            feed: {
+                let registry = self.registry.clone();
+                Arc::new(move || {
+                    let feed: Box<dyn MessageFeed> = Box::new(registry.feed());
+                    std::future::ready(Ok(feed)).boxed()
+                })
+            },
+            depths: {
+                let queue = self.queue.clone();
+                Arc::new(move || std::future::ready(Ok(depths(&queue))).boxed())
+            },
             source: source::layer(self.clock.clone()),
             create_topics: true,
             clock_check: CLOCK_CHECK,

@@ -4,7 +4,7 @@ use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::tracked::{self, CancelAnswer};
 use delayq_delivery::registry::{Answered, change};
 use delayq_runtime::config::Config;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{Desk, Ended, IdArgs, view};
 use crate::operator::Output;
@@ -32,18 +32,12 @@ pub async fn cancel(
             CancelAnswer::Unknown => Ended::Unknown,
             _ => Ended::TooLate,
         });
-        let mut object = row.as_ref().map_or_else(
-            || {
-                Map::from_iter([
-                    ("id".to_owned(), json!(id)),
-                    ("topic".to_owned(), json!(*desk.topic)),
-                ])
-            },
-            view::json,
+        let object = row.as_ref().map_or_else(
+            || json!({"id": id, "topic": *desk.topic, "answer": answer.as_str()}),
+            |row| view::answer(answer.as_str(), row),
         );
-        object.insert("answer".to_owned(), json!(answer.as_str()));
         let meaning = view::meaning(&answer, row.as_ref(), SystemClock.now_ms());
-        output.result(&format!("{id}  {meaning}"), &Value::Object(object))?;
+        output.result(&format!("{id}  {meaning}"), &object)?;
     }
     Ok(ended)
 }

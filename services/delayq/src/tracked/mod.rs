@@ -1,6 +1,7 @@
 //! `delayq status | cancel | reschedule`: tracked records by their ids, each with a definite answer.
 
 mod cancel;
+pub(crate) mod replace;
 mod reschedule;
 mod status;
 mod view;

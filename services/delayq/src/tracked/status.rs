@@ -2,7 +2,7 @@
 
 use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_runtime::config::Config;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Desk, Ended, IdArgs, view};
 use crate::operator::Output;
@@ -22,7 +22,7 @@ pub async fn status(
         match desk.registry.read(&desk.key(id)).await? {
             Some(row) => output.result(
                 &view::line(&row, SystemClock.now_ms()),
-                &Value::Object(view::json(&row)),
+                &view::json(&row),
             )?,
             None => {
                 ended = Ended::Unknown;

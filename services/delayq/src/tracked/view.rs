@@ -2,58 +2,26 @@
 
 use std::time::Duration;
 
+use delayq_console::message::Message;
 use delayq_core::clock::EpochMs;
 use delayq_core::tracked::{CancelAnswer, MessageRow, State};
 use humantime::format_duration;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::send::local;
 
-/// All that is known, as JSON. Times are milliseconds since 1970; what does not apply is left out.
-pub(super) fn json(row: &MessageRow) -> Map<String, Value> {
-    let mut map = Map::new();
-    let mut put = |name: &str, value: Value| {
-        map.insert(name.to_owned(), value);
-    };
-    put("id", json!(*row.key.id));
-    put("topic", json!(*row.key.topic));
-    put("state", json!(row.state.as_str()));
-    put(
-        "source",
-        json!(row.version.source(&row.key.topic).to_string()),
-    );
-    put("appended_ms", json!(row.version.appended_ms));
-    put("revision", json!(row.revision));
-    if let Some(details) = &row.details {
-        put("due_ms", json!(details.due_ms));
-        put("output_topic", json!(*details.output_topic));
-        put("priority", json!(details.priority.as_str()));
-        put("path", json!(details.path.as_str()));
+/// All that is known, as the API has it.
+pub(super) fn json(row: &MessageRow) -> Value {
+    json!(Message::from(row))
+}
+
+/// The same with the answer to a change.
+pub(super) fn answer(answer: &str, row: &MessageRow) -> Value {
+    let mut object = json(row);
+    if let Some(object) = object.as_object_mut() {
+        object.insert("answer".to_owned(), json!(answer));
     }
-    match &row.state {
-        State::Scheduled => {}
-        State::Publishing(claim) => {
-            put("claimed_ms", json!(claim.at_ms));
-            put("claimed_until_ms", json!(claim.until_ms));
-            put("claimed_by", json!(*claim.by));
-        }
-        State::Published(publication) => {
-            put("published_ms", json!(publication.at_ms));
-            put("partition", json!(publication.partition));
-            put("offset", json!(publication.offset));
-            if let Some(details) = &row.details {
-                put("late_ms", json!(publication.at_ms - details.due_ms));
-            }
-        }
-        State::Cancelled { at_ms } => put("cancelled_ms", json!(at_ms)),
-        State::Dead { at_ms, reason } => {
-            put("dead_ms", json!(at_ms));
-            put("reason", json!(reason));
-        }
-    }
-    put("overlaps", json!(row.overlaps));
-    put("expires_s", json!(row.expires_s));
-    map
+    object
 }
 
 /// A line for people.
@@ -243,7 +211,7 @@ mod tests {
         assert_eq!(published["state"], "published");
         assert_eq!(published["late_ms"], 3);
         assert_eq!(published["source"], "orders.delay/2/7");
-        assert!(!published.contains_key("reason") && !published.contains_key("claimed_ms"));
+        assert!(published.get("reason").is_none() && published.get("claimed_ms").is_none());
         let dead = json(&row(State::Dead {
             at_ms: NOW,
             reason: "publish-failed".to_owned(),

@@ -149,6 +149,7 @@ async fn tables() {
         "stream is off",
         "-> run `delayq init`",
     ]);
+    check.line(&["problem: ", &messages, "no index", "-> run `delayq init`"]);
     let shards = format!("{}-shards does not exist", own.prefix);
     check.line(&["problem: ", &shards, "-> run `delayq init`"]);
 
@@ -168,10 +169,16 @@ async fn tables() {
         .unwrap();
     let dry = own.run(&["init", "--dry-run"]).await;
     dry.line(&[&payloads, "differs, would switch TTL on"]);
-    dry.line(&[&messages, "differs, would switch TTL and stream on"]);
+    dry.line(&[
+        &messages,
+        "differs, would switch TTL and stream on, would add index by-due",
+    ]);
     let init = own.run(&["init"]).await;
     init.line(&[&payloads, "differed, TTL switched on"]);
-    init.line(&[&messages, "differed, TTL and stream switched on"]);
+    init.line(&[
+        &messages,
+        "differed, TTL and stream switched on, index by-due added",
+    ]);
     let check = own.check().await;
     check.line(&["ok: table ", &payloads]);
     check.line(&["ok: table ", &messages]);

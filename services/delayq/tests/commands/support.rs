@@ -88,6 +88,7 @@ impl Installation {
             format!("aws.dynamodb_endpoint={}", endpoints.dynamodb),
             format!("aws.prefix={prefix}"),
             "http.listen=127.0.0.1:0".to_owned(),
+            "console.listen=127.0.0.1:0".to_owned(),
         ];
         Self {
             prefix,

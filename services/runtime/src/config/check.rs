@@ -125,3 +125,18 @@ pub(super) fn retry_times(
         );
     }
 }
+
+/// `host:port`, the host a name or a number; IPv6 comes in brackets. A name is resolved when the socket is bound.
+pub(super) fn listen_address(faults: &mut ConfigErrors, key: &str, listen: &str) {
+    let parses = listen.parse::<std::net::SocketAddr>().is_ok()
+        || listen.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains([':', '/', '[', ' ']) && port.parse::<u16>().is_ok()
+        });
+    if !parses {
+        faults.add(
+            &[key],
+            format!("\"{listen}\" is not an address and port"),
+            "write it as 127.0.0.1:8080, or 0.0.0.0:8080 for every interface",
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::listen_address;
 use super::fault::ConfigErrors;
 
 /// `[http]`.
@@ -22,19 +23,6 @@ impl Default for HttpConfig {
 
 impl HttpConfig {
     pub(super) fn check(&self, faults: &mut ConfigErrors) {
-        // A name is as good as a number: it is resolved when the socket is bound. IPv6 comes in brackets.
-        let parses = self.listen.parse::<std::net::SocketAddr>().is_ok()
-            || self.listen.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty()
-                    && !host.contains([':', '/', '[', ' '])
-                    && port.parse::<u16>().is_ok()
-            });
-        if !parses {
-            faults.add(
-                &["http.listen"],
-                format!("\"{}\" is not an address and port", self.listen),
-                "write it as 127.0.0.1:8080, or 0.0.0.0:8080 for every interface",
-            );
-        }
+        listen_address(faults, "http.listen", &self.listen);
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod aws;
 mod canary;
 mod check;
+mod console;
 mod delays;
 mod emitter;
 mod fault;
@@ -32,6 +33,7 @@ mod values;
 
 pub use aws::AwsConfig;
 pub use canary::{CanaryConfig, CanaryDelays};
+pub use console::ConsoleConfig;
 pub use delays::DelaysConfig;
 pub use emitter::EmitterConfig;
 pub use fault::{ConfigErrors, Fault, Place, Source};
@@ -83,6 +85,8 @@ pub struct Config {
     pub canary: CanaryConfig,
     /// Where health and metrics are served.
     pub http: HttpConfig,
+    /// The API and the page.
+    pub console: ConsoleConfig,
     /// Logs.
     pub log: LogConfig,
     /// What is decided by delay topic, target and message type; in order, the first that matches decides.
@@ -109,6 +113,7 @@ impl Config {
         self.publish.check(&mut faults);
         self.tracked.check(&mut faults);
         self.http.check(&mut faults);
+        self.console.check(&mut faults);
         canary::check(self, &mut faults);
         self.log.check(&mut faults);
         routes::check(self, &mut faults);

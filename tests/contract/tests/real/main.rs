@@ -14,11 +14,14 @@ mod metered;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use delayq_aws::{
-    AwsSettings, Clients, DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore,
-    DynamoShardState, Names, SqsDelayQueue, SqsTickQueue, connect, provision,
+    AwsSettings, Clients, DynamoBatchStore, DynamoMessageFeed, DynamoMessageRegistry,
+    DynamoPayloadStore, DynamoShardState, Names, SqsDelayQueue, SqsTickQueue, connect, provision,
 };
-use delayq_core::clock::SystemClock;
+use delayq_contract::message_feed::Followed;
+use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::ports::{MessageFeed, MessageRegistry};
 use delayq_stack::{Endpoints, Stack, StackOptions};
 use tokio::sync::OnceCell;
 
@@ -49,6 +52,33 @@ async fn fresh() -> (Clients, Names) {
         .await
         .unwrap();
     (clients, names)
+}
+
+struct WithFeeds {
+    registry: DynamoMessageRegistry,
+    clients: Clients,
+    names: Names,
+}
+
+#[async_trait]
+impl Followed for WithFeeds {
+    fn registry(&self) -> &dyn MessageRegistry {
+        &self.registry
+    }
+
+    async fn open(&self) -> Box<dyn MessageFeed> {
+        let feed = DynamoMessageFeed::open(&self.clients, &self.names.tables).await;
+        Box::new(feed.unwrap())
+    }
+
+    fn now_ms(&self) -> i64 {
+        SystemClock.now_ms()
+    }
+
+    /// AWS tells the second, DynamoDB Local the minute.
+    fn early_ms(&self) -> i64 {
+        60_000
+    }
 }
 
 /// A fresh subject for each port.
@@ -85,6 +115,19 @@ mod subject {
         DynamoMessageRegistry::new(&clients, &names.tables)
     }
 
+    pub(super) async fn message_index() -> DynamoMessageRegistry {
+        message_registry().await
+    }
+
+    pub(super) async fn message_feed() -> WithFeeds {
+        let (clients, names) = fresh().await;
+        WithFeeds {
+            registry: DynamoMessageRegistry::new(&clients, &names.tables),
+            clients,
+            names,
+        }
+    }
+
     pub(super) async fn record_source() -> kafka::Real {
         kafka::Real::new(&endpoints().await.kafka)
     }
@@ -113,5 +156,7 @@ delayq_contract::batch_store_checks!(on_real);
 delayq_contract::shard_state_checks!(on_real);
 delayq_contract::payload_store_checks!(on_real);
 delayq_contract::message_registry_checks!(on_real);
+delayq_contract::message_index_checks!(on_real);
+delayq_contract::message_feed_checks!(on_real);
 delayq_contract::record_source_checks!(on_real);
 delayq_contract::record_sink_checks!(on_real);

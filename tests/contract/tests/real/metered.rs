@@ -11,11 +11,12 @@ use delayq_aws::{
 use delayq_core::bucket::{Bucket, BucketKey, ShardId};
 use delayq_core::handover::ShardRow;
 use delayq_core::ports::{
-    BatchStore as _, DelayQueue as _, Lane, MessageRegistry as _, PayloadStore as _, QueueMessage,
-    ShardState as _, StoredBatch, Written,
+    BatchStore as _, DelayQueue as _, Lane, MessageFilter, MessageIndex as _, MessageRegistry as _,
+    PayloadStore as _, QueueMessage, ShardState as _, StoredBatch, Written,
 };
 use delayq_core::priority::Priority;
-use delayq_core::tracked::{MessageKey, MessageRow, State, Version};
+use delayq_core::record::Path;
+use delayq_core::tracked::{Claim, Details, MessageKey, MessageRow, Publication, State, Version};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::fresh;
@@ -222,6 +223,98 @@ async fn rows_of_the_registry_are_metered_as_dynamodb_bills_them() {
     assert_eq!(told, Ok(Written::Differs(None)));
     assert_eq!(units("dynamodb-write-unit"), written + 6.0);
     assert_eq!(units("dynamodb-read-unit"), read + 1.0);
+}
+
+#[tokio::test]
+async fn the_index_is_metered_as_dynamodb_bills_it() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let billed = Billed(recorder.handle());
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let (clients, names) = fresh().await;
+    let registry = DynamoMessageRegistry::new(&clients, &names.tables);
+    let units = |unit: &str| billed.units("tracked", unit);
+    let row = |id: &str, revision, state| MessageRow {
+        key: MessageKey {
+            topic: "orders.delay".into(),
+            id: id.into(),
+        },
+        version: Version {
+            partition: 1,
+            offset: 1_234,
+            appended_ms: 1_790_000_000_000,
+        },
+        revision,
+        details: Some(Details {
+            due_ms: 1_790_000_060_000,
+            output_topic: "orders.standard".into(),
+            priority: Priority::Standard,
+            path: Path::Short,
+        }),
+        state,
+        overlaps: false,
+        expires_s: 4_102_444_800,
+    };
+    let claim = State::Publishing(Claim {
+        by: "emitter-1".into(),
+        at_ms: 1_790_000_059_000,
+        until_ms: 1_790_000_089_000,
+    });
+    let published = State::Published(Publication {
+        at_ms: 1_790_000_060_000,
+        partition: 0,
+        offset: 5,
+    });
+    // Put into the index; replaced there; taken out and put in elsewhere.
+    let mut before = None;
+    for (revision, state, expected) in [(1, State::Scheduled, 2), (2, claim, 4), (3, published, 7)]
+    {
+        let row = row("a", revision, state);
+        let written = registry.write(row.clone(), before).await;
+        assert_eq!(written, Ok(Written::Done));
+        assert_eq!(units("dynamodb-write-unit"), expected);
+        before = Some(row.stamp());
+    }
+    // What DynamoDB says of the same first write.
+    let item = clients
+        .dynamodb
+        .get_item()
+        .table_name(&names.tables.messages)
+        .key("k", AttributeValue::S("orders.delay|a".to_owned()))
+        .send();
+    let mut item = item.await.unwrap().item.unwrap();
+    item.insert("k".to_owned(), AttributeValue::S("other".to_owned()));
+    let again = clients
+        .dynamodb
+        .put_item()
+        .table_name(&names.tables.messages)
+        .set_item(Some(item))
+        .return_consumed_capacity(ReturnConsumedCapacity::Total);
+    assert_eq!(consumed(again.send().await.unwrap().consumed_capacity), 2.0);
+    // Not written: the index is not either.
+    let refused = registry
+        .write(row("a", 9, State::Scheduled), None)
+        .await
+        .unwrap();
+    assert!(matches!(refused, Written::Differs(_)));
+    assert_eq!(units("dynamodb-write-unit"), 8);
+    let reads = units("dynamodb-read-unit");
+    let filter = MessageFilter {
+        topic: "orders.delay".into(),
+        state: None,
+        output_topic: None,
+        priority: None,
+        due_from_ms: 0,
+        due_to_ms: i64::MAX,
+    };
+    registry.list(&filter, None, 10).await.unwrap();
+    // Half a unit for each of the sixteen parts.
+    assert_eq!(units("dynamodb-read-unit"), reads + 8);
+    let filter = MessageFilter {
+        state: Some("published"),
+        ..filter
+    };
+    registry.list(&filter, None, 10).await.unwrap();
+    assert_eq!(units("dynamodb-read-unit"), reads + 10);
 }
 
 #[tokio::test]

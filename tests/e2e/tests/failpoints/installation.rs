@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const BUCKET_MS: i64 = 2_000;
 
 /// Beside the compressed times.
-const TIMES: [&str; 9] = [
+const TIMES: [&str; 10] = [
     // Both messages of a call have waited for as long as they may.
     "packing.max_wait=200ms",
     // Few long polls: all cases share one queue service.
@@ -46,6 +46,7 @@ const TIMES: [&str; 9] = [
     "kafka.revoke_timeout=4s",
     "emitter.visibility=6s",
     "http.listen=127.0.0.1:0",
+    "console.listen=127.0.0.1:0",
     "log.level=info",
     "log.format=json",
 ];

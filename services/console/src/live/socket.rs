@@ -1,0 +1,185 @@
+//! A listener: says what it wants to see, gets that, and is dropped with a reason when it is too slow.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use delayq_core::clock::Clock;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::hub::{Hub, Listening, Told};
+use crate::Shared;
+use crate::access::PROTOCOL;
+use crate::message::Message;
+
+/// How often it is looked whether the other side is there.
+const PING_EVERY: Duration = Duration::from_secs(15);
+/// How long a frame may take to leave.
+const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Longest frame of a listener, in bytes.
+const ASKED_MAX_BYTES: usize = 16 * 1024;
+/// Close code: reads too slowly. Of the range that applications may use.
+const TOO_SLOW: u16 = 4008;
+/// Close code: what it sent makes no sense.
+const NONSENSE: u16 = 4000;
+
+/// What a listener wants to see: everything where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subscription {
+    topic: Option<String>,
+    target: Option<String>,
+    priority: Option<String>,
+    state: Option<String>,
+    id: Option<String>,
+}
+
+/// What a listener sends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    subscribe: Subscription,
+    after: Option<String>,
+}
+
+impl Subscription {
+    fn wants(&self, message: &Message) -> bool {
+        let is = |asked: &Option<String>, found: Option<&str>| {
+            asked.as_ref().is_none_or(|asked| found == Some(asked))
+        };
+        is(&self.topic, Some(&message.topic))
+            && is(&self.target, message.output_topic.as_deref())
+            && is(&self.priority, message.priority)
+            && is(&self.state, Some(message.state))
+            && is(&self.id, Some(&message.id))
+    }
+}
+
+/// Why a listener is let go.
+enum Gone {
+    /// It left, or cannot be reached.
+    Left,
+    /// Told so.
+    Dropped(u16, Cow<'static, str>),
+}
+
+pub(crate) async fn connect(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .protocols([PROTOCOL])
+        .max_message_size(ASKED_MAX_BYTES)
+        .on_upgrade(move |socket| async move {
+            let clock = shared.ports.clock;
+            listen(socket, &shared.hub, clock.as_ref()).await;
+        })
+}
+
+async fn listen(mut socket: WebSocket, hub: &Hub, clock: &dyn Clock) {
+    if let Gone::Dropped(code, reason) = follow(&mut socket, hub, clock).await {
+        metrics::counter!(DROPPED).increment(1);
+        tracing::info!(code, %reason, "a listener is dropped");
+        let close = Frame::Close(Some(CloseFrame {
+            code,
+            reason: reason.as_ref().into(),
+        }));
+        // It may be gone already.
+        drop(timeout(SEND_WITHIN, socket.send(close)).await);
+    }
+}
+
+/// Counter: listeners that were dropped.
+pub(crate) const DROPPED: &str = "delayq_console_listeners_dropped_total";
+
+async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
+    let mut listening = hub.listen(None);
+    let mut subscription = Subscription::default();
+    let hello = json!({"hello": {"position": listening.position, "now_ms": clock.now_ms()}});
+    if let Err(gone) = send(socket, hello.to_string()).await {
+        return gone;
+    }
+    let mut ping = interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.reset();
+    loop {
+        let sent = tokio::select! {
+            told = listening.receiver.recv() => match told {
+                Ok(told) => send_wanted(socket, &subscription, &told).await,
+                Err(RecvError::Lagged(missed)) => {
+                    let reason = format!("too slow: {missed} changes behind; come back with the last position");
+                    Err(Gone::Dropped(TOO_SLOW, reason.into()))
+                }
+                Err(RecvError::Closed) => Err(Gone::Dropped(1001, "the console stops".into())),
+            },
+            _ = ping.tick() => send(socket, json!({"ping": clock.now_ms()}).to_string()).await,
+            frame = socket.recv() => match frame {
+                Some(Ok(Frame::Text(text))) => match serde_json::from_str::<Asked>(&text) {
+                    Ok(asked) => {
+                        subscription = asked.subscribe;
+                        match asked.after {
+                            Some(after) => {
+                                listening = hub.listen(Some(&after));
+                                catch_up(socket, &subscription, &mut listening).await
+                            }
+                            None => Ok(()),
+                        }
+                    }
+                    Err(error) => Err(Gone::Dropped(NONSENSE, format!("not a subscription: {error}").into())),
+                },
+                Some(Ok(Frame::Ping(_) | Frame::Pong(_))) => Ok(()),
+                Some(Ok(Frame::Binary(_))) => Err(Gone::Dropped(NONSENSE, "send text".into())),
+                Some(Ok(Frame::Close(_)) | Err(_)) | None => return Gone::Left,
+            },
+        };
+        if let Err(gone) = sent {
+            return gone;
+        }
+    }
+}
+
+/// What was missed, or that it is not known any more.
+async fn catch_up(
+    socket: &mut WebSocket,
+    subscription: &Subscription,
+    listening: &mut Listening,
+) -> Result<(), Gone> {
+    match listening.missed.take() {
+        Some(missed) => {
+            for told in &missed {
+                send_wanted(socket, subscription, told).await?;
+            }
+            Ok(())
+        }
+        None => {
+            let reason =
+                "that position is too long ago, or of another start of the console: list again";
+            send(socket, json!({"gap": {"reason": reason}}).to_string()).await
+        }
+    }
+}
+
+async fn send_wanted(
+    socket: &mut WebSocket,
+    subscription: &Subscription,
+    told: &Told,
+) -> Result<(), Gone> {
+    if subscription.wants(&told.message) {
+        send(socket, told.text.to_string()).await
+    } else {
+        Ok(())
+    }
+}
+
+async fn send(socket: &mut WebSocket, text: String) -> Result<(), Gone> {
+    match timeout(SEND_WITHIN, socket.send(Frame::Text(text.into()))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Gone::Left),
+        Err(_) => Err(Gone::Dropped(
+            TOO_SLOW,
+            "too slow: a change could not be sent".into(),
+        )),
+    }
+}

@@ -1,0 +1,99 @@
+//! `delayq run console`: the API and the page over the deployment's ports.
+
+mod dead_letters;
+mod operations;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use delayq_console::ConsolePorts;
+use delayq_console::access::Access;
+use delayq_console::live::Hub;
+use delayq_core::ports::RecordSink;
+use delayq_kafka::{KafkaSink, SinkSettings};
+use delayq_runtime::config::{Config, Secret};
+use delayq_runtime::health::Health;
+use delayq_runtime::http::listen;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Backends;
+use crate::settings;
+use operations::Deployed;
+
+/// A console that listens, and answers once [`Console::serve`] runs.
+pub struct Console {
+    listener: TcpListener,
+    routes: axum::Router,
+    hub: Hub,
+    backends: Backends,
+}
+
+impl Console {
+    /// Binds the socket and makes what it needs; calls nobody. `health`: what is shown as problems.
+    ///
+    /// # Errors
+    /// The address is taken, forbidden or not this machine's; settings that no producer can be made of.
+    pub async fn bind(config: &Config, backends: Backends, health: &Health) -> anyhow::Result<Self> {
+        let listener = listen("console.listen", &config.console.listen).await?;
+        let sink = SinkSettings {
+            create_topics: backends.create_topics,
+            ..settings::sink(config)
+        };
+        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&settings::kafka(config), sink)?);
+        let operations = Deployed {
+            config: config.clone(),
+            policy: settings::policy(config)?,
+            sink,
+            registry: backends.registry.clone(),
+            shards: backends.shards.clone(),
+            depths: backends.depths.clone(),
+            clock: backends.clock.clone(),
+            health: health.clone(),
+        };
+        let ports = ConsolePorts {
+            registry: backends.registry.clone(),
+            index: backends.index.clone(),
+            operations: Arc::new(operations),
+            clock: backends.clock.clone(),
+        };
+        let token = |token: &Option<Secret>| token.as_ref().map(|token| token.reveal().to_owned());
+        let access = Access {
+            viewer: token(&config.console.viewer_token),
+            operator: token(&config.console.operator_token),
+        };
+        let hub = Hub::new(uuid::Uuid::new_v4().simple().to_string());
+        let routes = delayq_console::routes(ports, hub.clone(), access, &config.topics.delay);
+        Ok(Self {
+            listener,
+            routes,
+            hub,
+            backends,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Answers until `stop`.
+    ///
+    /// # Errors
+    /// The socket broke.
+    pub async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+        tracing::info!(address = %self.address()?, "the console is served");
+        let (hub, feed, stopping) = (self.hub, self.backends.feed.clone(), stop.clone());
+        let following = tokio::spawn(async move { hub.run(move || feed(), stopping).await });
+        axum::serve(self.listener, self.routes)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .context("the console's socket")?;
+        following.abort();
+        Ok(())
+    }
+}
