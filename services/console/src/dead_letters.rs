@@ -1,12 +1,13 @@
 //! Requests about dead letters.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Who;
 use crate::error::{ApiError, ErrorBody};
+use crate::input::{Body, Path, Query};
 use crate::{Shared, audit};
 
 /// Letters of a page at most.
@@ -47,6 +48,7 @@ pub struct LetterQuery {
     /// A target or output topic, as a glob.
     pub target: Option<String>,
     /// 1 to 500; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<usize>,
     /// `next` of the page before.
     pub after: Option<String>,
@@ -136,7 +138,7 @@ impl Named {
 pub struct Redriven {
     /// Its place.
     pub at: String,
-    /// `sent`, `would-be-sent` or `left`.
+    /// `sent`, or would be; or `refused`: it is left.
     pub outcome: &'static str,
     /// Where it went, or why it was left.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,13 +159,13 @@ pub(crate) struct RedriveResults {
     (status = 401, description = "no token, or a wrong one", body = ErrorBody),
     (status = 403, description = "a viewer's token, or from a foreign page", body = ErrorBody),
     (status = 415, description = "not sent as JSON", body = ErrorBody),
-    (status = 422, description = "the body is not as described"),
+    (status = 422, description = "the body is not as described", body = ErrorBody),
     (status = 503, description = "Kafka does not answer; what was confirmed is marked", body = ErrorBody),
 ))]
 pub(crate) async fn redrive(
     State(shared): State<Shared>,
     Extension(who): Extension<Who>,
-    Json(body): Json<Named>,
+    Body(body): Body<Named>,
 ) -> Result<Json<RedriveResults>, ApiError> {
     body.check()?;
     let results = shared
@@ -192,13 +194,13 @@ pub(crate) struct Purged {
     (status = 401, description = "no token, or a wrong one", body = ErrorBody),
     (status = 403, description = "a viewer's token, or from a foreign page", body = ErrorBody),
     (status = 415, description = "not sent as JSON", body = ErrorBody),
-    (status = 422, description = "the body is not as described"),
+    (status = 422, description = "the body is not as described", body = ErrorBody),
     (status = 503, description = "Kafka does not answer", body = ErrorBody),
 ))]
 pub(crate) async fn purge(
     State(shared): State<Shared>,
     Extension(who): Extension<Who>,
-    Json(body): Json<Named>,
+    Body(body): Body<Named>,
 ) -> Result<Json<Purged>, ApiError> {
     body.check()?;
     let purged = shared

@@ -7,6 +7,7 @@ pub mod access;
 mod audit;
 pub mod dead_letters;
 pub mod error;
+mod input;
 pub mod live;
 pub mod message;
 mod messages;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::Who;
 use crate::error::{ApiError, ErrorBody};
+use crate::input::{Body, Path, Query};
 use crate::message::Message;
 use crate::operations::{Due, Rescheduled, Sending, Sent};
 use crate::{Shared, audit};
@@ -77,6 +78,7 @@ pub(crate) struct ListQuery {
     /// Due before this time, milliseconds since 1970.
     due_to_ms: Option<i64>,
     /// 1 to 500; 100 where it is left out.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `next` of the page before.
     after: Option<String>,
@@ -250,7 +252,7 @@ pub(crate) struct Rescheduling {
     (status = 409, description = "it does not wait any more, or a later record has its id", body = Answer),
     (status = 410, description = "its record is gone from the delay topic", body = ErrorBody),
     (status = 415, description = "not sent as JSON", body = ErrorBody),
-    (status = 422, description = "the body is not as described"),
+    (status = 422, description = "the body is not as described", body = ErrorBody),
     (status = 503, description = "Kafka or DynamoDB do not answer, or no router runs", body = ErrorBody),
 ))]
 pub(crate) async fn reschedule(
@@ -258,7 +260,7 @@ pub(crate) async fn reschedule(
     Extension(who): Extension<Who>,
     Path(id): Path<String>,
     Query(query): Query<TopicQuery>,
-    Json(body): Json<Rescheduling>,
+    Body(body): Body<Rescheduling>,
 ) -> Result<(StatusCode, Json<Answer>), ApiError> {
     let key = shared.key(query.topic.as_deref(), &id)?;
     let due_ms = match (body.delay_ms, body.deliver_at_ms) {
@@ -358,13 +360,13 @@ impl NewRecord {
     (status = 401, description = "no token, or a wrong one", body = ErrorBody),
     (status = 403, description = "a viewer's token, or from a foreign page", body = ErrorBody),
     (status = 415, description = "not sent as JSON", body = ErrorBody),
-    (status = 422, description = "the body is not as described"),
+    (status = 422, description = "the body is not as described", body = ErrorBody),
     (status = 503, description = "Kafka does not answer", body = ErrorBody),
 ))]
 pub(crate) async fn send(
     State(shared): State<Shared>,
     Extension(who): Extension<Who>,
-    Json(body): Json<NewRecord>,
+    Body(body): Body<NewRecord>,
 ) -> Result<(StatusCode, Json<Sent>), ApiError> {
     let topic = shared.topic(body.topic.as_deref())?;
     let (due, value) = (body.due()?, body.value()?);
@@ -441,13 +443,13 @@ pub(crate) struct CancelledMany {
     (status = 401, description = "no token, or a wrong one", body = ErrorBody),
     (status = 403, description = "a viewer's token, or from a foreign page", body = ErrorBody),
     (status = 415, description = "not sent as JSON", body = ErrorBody),
-    (status = 422, description = "the body is not as described"),
+    (status = 422, description = "the body is not as described", body = ErrorBody),
     (status = 503, description = "DynamoDB does not answer: some may be cancelled; ask again", body = ErrorBody),
 ))]
 pub(crate) async fn cancel_all(
     State(shared): State<Shared>,
     Extension(who): Extension<Who>,
-    Json(body): Json<CancelMany>,
+    Body(body): Body<CancelMany>,
 ) -> Result<Json<CancelledMany>, ApiError> {
     let asked = body.filter;
     if asked.target.is_none()

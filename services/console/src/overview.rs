@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use delayq_core::ports::MessageFilter;
 use delayq_core::priority::Priority;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::Shared;
 use crate::error::{ApiError, ErrorBody};
+use crate::input::Query;
 use crate::operations::{Problem, Queue, Shard};
 use crate::seen::{Count, Lateness};
 

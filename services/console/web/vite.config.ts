@@ -12,8 +12,8 @@ export default defineConfig({
   },
   server: {
     proxy: {
-      "/v1": { target: "http://127.0.0.1:8080", ws: true },
-      "/openapi.json": "http://127.0.0.1:8080",
+      "/v1": { target: "http://127.0.0.1:8081", ws: true },
+      "/openapi.json": "http://127.0.0.1:8081",
     },
   },
   test: {

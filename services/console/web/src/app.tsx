@@ -30,7 +30,6 @@ export function App() {
       window.scrollTo(0, 0);
     }
     first.current = false;
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [place]);
 
   return (

@@ -148,9 +148,9 @@ pub(super) async fn redriven(
         let (outcome, detail) = if let Some(place) = text(line, "redriven_to") {
             ("sent", place)
         } else if let Some(topic) = text(line, "would_go_to") {
-            ("would-be-sent", format!("{topic}, {}", text(line, "outlook").unwrap_or_default()))
+            ("sent", format!("{topic}, {}", text(line, "outlook").unwrap_or_default()))
         } else {
-            ("left", text(line, "left")?)
+            ("refused", text(line, "left")?)
         };
         Some(Redriven {
             at: text(line, "letter")?,
