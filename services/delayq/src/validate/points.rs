@@ -44,9 +44,16 @@ fn if_so(holds: bool, seen: String) -> Result<String, String> {
 
 impl<'a> Points<'a> {
     pub(super) async fn new(subject: &'a Subject, longest: Duration) -> anyhow::Result<Self> {
+        let api = Api::new(&subject.console, subject.token.clone());
+        let (status, answer) = api.ask("GET", "/v1/overview", None).await?;
+        anyhow::ensure!(
+            status == 200,
+            "the console at {} refuses (--token): {status} {answer}",
+            subject.console
+        );
         Ok(Self {
             probe: Probe::start(subject).await?,
-            api: Api::new(&subject.console, subject.token.clone()),
+            api,
             longest,
         })
     }
@@ -410,8 +417,8 @@ impl<'a> Points<'a> {
     }
 
     async fn refusals(&self) -> Found {
-        let target = format!("{}x", self.probe.subject.target);
-        let body = json!({"target": target, "value": "x", "delay_ms": 5});
+        // Never a target, whatever is allowed.
+        let body = json!({"target": self.probe.topic(), "value": "x", "delay_ms": 5});
         let (status, answer) = self.api.ask("POST", "/v1/messages", Some(&body)).await?;
         let code = answer.pointer("/error/code").and_then(serde_json::Value::as_str).unwrap_or_default();
         let message = answer.pointer("/error/message").and_then(serde_json::Value::as_str).unwrap_or_default();

@@ -15,3 +15,4 @@ mod send;
 mod support;
 mod tracked;
 mod undone;
+mod validate;
