@@ -67,7 +67,9 @@ impl RecordSource for Source {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Outcomes {
-        self.points.before("commit");
+        if let Err(error) = self.points.before_unless_refused("commit") {
+            return commits.iter().map(|_| Err(error.clone())).collect();
+        }
         let outcomes = self.inner.commit(commits).await;
         self.points.after_any("commit", &outcomes);
         outcomes

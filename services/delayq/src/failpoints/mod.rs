@@ -4,7 +4,8 @@
 //! the ports, put around the adapters in [`crate::app::run_on`], so that the services know nothing of them. Armed
 //! by the variable `FAILPOINTS` of the `fail` crate: `router::before_store_put=1*return` ends the process at
 //! the first write to the store, `2*off->1*return` at the third; `1*return(unanswered)` at a point after a write to a
-//! state row lets the caller hear that the write was not answered, though it took effect.
+//! state row lets the caller hear that the write was not answered, though it took effect; `return(refused)` before a
+//! commit lets it fail, as while a group rebalances.
 //!
 //! "Before": nothing has left the process yet. "During": some entries of a batch call are confirmed, the rest were never
 //! sent. "After": the other side has confirmed, the role has not heard of it.
@@ -23,7 +24,7 @@ use delayq_scheduler::SchedulerPorts;
 use fail::FailScenario;
 
 /// Every failpoint. One that is hit and not listed here ends the process with a panic: the list is what the tests walk.
-pub const ALL: [&str; 72] = [
+pub const ALL: [&str; 84] = [
     "router::before_commit",
     "router::after_commit",
     "router::before_revoke_commit",
@@ -46,6 +47,14 @@ pub const ALL: [&str; 72] = [
     "router::before_dead_letter",
     "router::after_dead_letter_handed_over",
     "router::after_dead_letter_acknowledged",
+    "router::before_register",
+    "router::after_register",
+    "router::before_cancel",
+    "router::after_cancel",
+    "router::before_claim",
+    "router::after_claim",
+    "router::before_finish",
+    "router::after_finish",
     "scheduler::before_shard_list",
     "scheduler::after_shard_list",
     "scheduler::before_tick_send",
@@ -90,6 +99,10 @@ pub const ALL: [&str; 72] = [
     "emitter::before_dead_letter",
     "emitter::after_dead_letter_handed_over",
     "emitter::after_dead_letter_acknowledged",
+    "emitter::before_claim",
+    "emitter::after_claim",
+    "emitter::before_finish",
+    "emitter::after_finish",
     "emitter::before_dead_lane_receive",
     "emitter::after_dead_lane_receive",
     "emitter::before_dead_lane_extend",
@@ -130,16 +143,23 @@ impl Points {
         }
     }
 
+    /// Before a call that may be refused.
+    fn before_unless_refused(self, effect: &str) -> Result<(), PortError> {
+        self.pass_unless("refused", "before", effect)
+    }
+
     /// After a write that a caller may be told is unanswered.
     fn after_unless_unanswered(self, effect: &str) -> Result<(), PortError> {
-        let name = self.name("after", effect);
+        self.pass_unless("unanswered", "after", effect)
+    }
+
+    fn pass_unless(self, error: &'static str, moment: &str, effect: &str) -> Result<(), PortError> {
+        let name = self.name(moment, effect);
         match fail::eval(&name, |argument| argument) {
             None => Ok(()),
-            Some(Some(argument)) if argument == "unanswered" => Err(PortError::new(
-                ErrorClass::Transient,
-                "failpoint",
-                "no answer",
-            )),
+            Some(Some(argument)) if argument == error => {
+                Err(PortError::new(ErrorClass::Transient, "failpoint", error))
+            }
             Some(_) => end(&name),
         }
     }
@@ -204,6 +224,7 @@ pub(crate) fn router(ports: RouterPorts, dead_letter_topic: &str) -> RouterPorts
         store: Arc::new(tables::Store::around(ports.store, points)),
         shards: Arc::new(tables::Shards::around(ports.shards, points)),
         payloads: Arc::new(tables::Payloads::around(ports.payloads, points)),
+        registry: Arc::new(tables::Registry::around(ports.registry, points)),
         ..ports
     }
 }
@@ -226,6 +247,7 @@ pub(crate) fn emitter(ports: EmitterPorts, dead_letter_topic: &str) -> EmitterPo
         sink: kafka::Sink::around(ports.sink, points, dead_letter_topic),
         queue: Arc::new(queues::Queue::around(ports.queue, points)),
         payloads: Arc::new(tables::Payloads::around(ports.payloads, points)),
+        registry: Arc::new(tables::Registry::around(ports.registry, points)),
         ..ports
     }
 }

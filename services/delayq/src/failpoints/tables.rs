@@ -1,4 +1,4 @@
-//! Failpoints around the tables: batches, payloads, state rows.
+//! Failpoints around the tables: batches, payloads, state rows, tracked records.
 
 use std::sync::Arc;
 
@@ -7,7 +7,10 @@ use bytes::Bytes;
 use delayq_core::bucket::{BucketKey, ShardId};
 use delayq_core::error::PortError;
 use delayq_core::handover::{Cursor, ShardRow};
-use delayq_core::ports::{BatchStore, Outcomes, Page, PayloadStore, ShardState, StoredBatch};
+use delayq_core::ports::{
+    BatchStore, MessageRegistry, Outcomes, Page, PayloadStore, ShardState, StoredBatch, Written,
+};
+use delayq_core::tracked::{MessageKey, MessageRow, RowStamp, State};
 
 use super::Points;
 
@@ -134,5 +137,47 @@ impl ShardState for Shards {
 
     fn clock_skew_ms(&self) -> Option<i64> {
         self.inner.clock_skew_ms()
+    }
+}
+
+pub(super) struct Registry {
+    inner: Arc<dyn MessageRegistry>,
+    points: Points,
+}
+
+impl Registry {
+    pub(super) fn around(inner: Arc<dyn MessageRegistry>, points: Points) -> Self {
+        Self { inner, points }
+    }
+}
+
+/// Which change of a tracked record this is.
+fn change_of(row: &MessageRow) -> &'static str {
+    match row.state {
+        State::Scheduled => "register",
+        State::Cancelled { .. } => "cancel",
+        State::Publishing(_) => "claim",
+        State::Published(_) | State::Dead { .. } => "finish",
+    }
+}
+
+#[async_trait]
+impl MessageRegistry for Registry {
+    async fn write(
+        &self,
+        row: MessageRow,
+        expected: Option<RowStamp>,
+    ) -> Result<Written, PortError> {
+        let effect = change_of(&row);
+        self.points.before(effect);
+        let written = self.inner.write(row, expected).await?;
+        if matches!(written, Written::Done) {
+            self.points.after(effect);
+        }
+        Ok(written)
+    }
+
+    async fn read(&self, key: &MessageKey) -> Result<Option<MessageRow>, PortError> {
+        self.inner.read(key).await
     }
 }

@@ -13,6 +13,11 @@ pub enum Load {
     Large,
     /// A record that is refused.
     Refused,
+    /// A tracked record in the delay topic, due at once.
+    TrackedDirect,
+    /// Tracked records in the delay topic: due at once, in a few seconds, and twice further away; the last of them is cancelled by
+    /// a record.
+    Tracked,
     /// A message with two records that are due soon.
     Message,
     /// A message that is held for longer than a third of its visibility.
@@ -32,8 +37,19 @@ impl Load {
     pub fn is_produced(self) -> bool {
         matches!(
             self,
-            Self::Direct | Self::Short | Self::Long | Self::Large | Self::Refused
+            Self::Direct
+                | Self::Short
+                | Self::Long
+                | Self::Large
+                | Self::Refused
+                | Self::TrackedDirect
+                | Self::Tracked
         )
+    }
+
+    /// Something of it goes to the long tier.
+    pub fn is_long(self) -> bool {
+        matches!(self, Self::Long | Self::Tracked)
     }
 }
 
@@ -44,6 +60,8 @@ pub enum Copies {
     None,
     /// Made or not, by a hair; or made twice, and the second one is dropped unless both are on their way at once.
     Perhaps,
+    /// Made for one record, confirmed, and forgotten by the death: that record comes once more, no other.
+    One,
     /// Made, confirmed, and forgotten by the death: each record comes again.
     Each,
 }
@@ -54,12 +72,12 @@ pub struct Case {
     pub failpoint: &'static str,
     pub load: Load,
     pub copies: Copies,
+    /// What the failpoint does the first times that it is reached.
+    first: &'static str,
     /// Other failpoints that must act for this one to be reached.
-    pub with: &'static str,
+    with: &'static str,
     /// Settings of both lives.
     pub settings: &'static [&'static str],
-    /// Settings of the first life only.
-    pub first_settings: &'static [&'static str],
     /// The first life is asked to stop once its records have come out.
     pub stopped: bool,
 }
@@ -69,10 +87,15 @@ impl Case {
         self.failpoint.split(':').next().unwrap_or_default()
     }
 
+    /// What the first life is armed with.
+    pub fn failpoints(&self) -> String {
+        format!("{}{}={}1*return", self.with, self.failpoint, self.first)
+    }
+
     /// # Panics
     /// When nobody has thought about a failpoint yet.
     pub fn of(failpoint: &'static str) -> Self {
-        use Copies::{Each, None, Perhaps};
+        use Copies::{Each, None, One, Perhaps};
         let (role, point) = failpoint.split_once("::").expect("role::point");
         let (load, copies) = match (role, point) {
             ("router", "before_commit") => (Load::Direct, Each),
@@ -97,6 +120,13 @@ impl Case {
             ("router", "before_dead_letter") => (Load::Refused, None),
             ("router", "after_dead_letter_handed_over") => (Load::Refused, Perhaps),
             ("router", "after_dead_letter_acknowledged") => (Load::Refused, Each),
+            ("router", "before_register" | "after_register") => (Load::Tracked, None),
+            // What is not yet committed then is read again.
+            ("router", "before_cancel" | "after_cancel") => (Load::Tracked, Perhaps),
+            ("router", "before_claim" | "after_claim") => (Load::TrackedDirect, None),
+            // Published, and the registry does not know it.
+            ("router", "before_finish") => (Load::TrackedDirect, Each),
+            ("router", "after_finish") => (Load::TrackedDirect, None),
             ("scheduler", "during_queue_send" | "after_queue_send" | "before_cursor_write") => {
                 (Load::Long, Perhaps)
             }
@@ -109,6 +139,8 @@ impl Case {
             // Died at the first of two acknowledgements: the second may have been on its way, or not.
             ("emitter", "after_publish_acknowledged") => (Load::Message, Perhaps),
             ("emitter", "before_delete") => (Load::Message, Each),
+            ("emitter", "before_claim" | "after_claim" | "after_finish") => (Load::Tracked, None),
+            ("emitter", "before_finish") => (Load::Tracked, One),
             ("emitter", "before_extend" | "after_extend") => (Load::Held, None),
             ("emitter", "before_put_back") => (Load::Early, None),
             ("emitter", "after_put_back") => (Load::Early, Perhaps),
@@ -133,17 +165,20 @@ impl Case {
             failpoint,
             load,
             copies,
+            first: "",
             with: "",
             settings: &[],
-            first_settings: &[],
             stopped: false,
         };
         match (role, point) {
             ("router", "before_revoke_commit" | "after_revoke_commit") => {
-                // Nothing is committed before the partitions are given back.
-                case.first_settings = &["router.commit_interval=60s"];
+                // A router that stops has committed everything when it leaves, unless it could not.
+                case.with = "router::before_commit=return(refused);";
                 case.stopped = true;
             }
+            // A cancel is first tried as one that knows of no record: meanwhile its record is handed over.
+            ("router", "before_cancel") => case.first = "1*sleep(1500)->",
+            ("router", "after_cancel") => case.with = "router::before_cancel=1*sleep(1500);",
             ("scheduler", "before_tick_extend" | "after_tick_extend") => {
                 // The work on a tick lasts longer than a third of the lease, and long enough for the answer.
                 case.with = "scheduler::before_page_read=2*sleep(1100);";

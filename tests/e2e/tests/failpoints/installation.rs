@@ -17,8 +17,9 @@ use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::ports::{Lane, QueueMessage};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
+use delayq_core::tracked::{MessageKey, State};
 use delayq_e2e::produce::record;
-use delayq_e2e::{Producer, read_until};
+use delayq_e2e::{Arrived, Producer, read_until};
 use delayq_kafka::{KafkaAdmin, TopicSpec};
 use delayq_runtime::config::{Config, Sources, load};
 use delayq_runtime::health::Health;
@@ -61,8 +62,18 @@ pub struct Installation {
     kafka: String,
 }
 
-/// What must come out: the source of a record, or the body of a message that is none.
-pub type Expected = BTreeSet<String>;
+/// What was put in, and what is promised of it.
+#[derive(Default)]
+pub struct Sent {
+    /// Where it must come out.
+    topic: String,
+    /// What must come out: the source of a record, or the body of a message that is none.
+    expected: BTreeSet<String>,
+    /// What the registry must say in the end of each tracked record: published, from this source; or cancelled.
+    rows: BTreeMap<String, Option<String>>,
+    /// When the last is due.
+    pub last_ms: i64,
+}
 
 impl Installation {
     pub async fn new(endpoints: &Endpoints, more: &[&str]) -> anyhow::Result<Self> {
@@ -138,8 +149,8 @@ impl Installation {
         })
     }
 
-    /// Puts the load where its role finds it; answers with what must come out of which topic, and when the last is due.
-    pub async fn put(&self, load: Load) -> anyhow::Result<(String, Expected, i64)> {
+    /// Puts the load where its role finds it.
+    pub async fn put(&self, load: Load) -> anyhow::Result<Sent> {
         if load.is_produced() {
             return self.produce(load).await;
         }
@@ -164,7 +175,7 @@ impl Installation {
             } else {
                 text
             };
-            (text.to_owned(), Expected::from([known.to_owned()]))
+            (text.to_owned(), BTreeSet::from([known.to_owned()]))
         } else {
             let bytes = batch::encode(&records, 1).context("a batch")?;
             let sources = records.iter().map(|one| one.source.to_string());
@@ -175,7 +186,12 @@ impl Installation {
             Load::Message | Load::Held | Load::Early => self.topic("out"),
             _ => self.topic("dead"),
         };
-        Ok((topic, expected, now_ms))
+        Ok(Sent {
+            topic,
+            expected,
+            last_ms: now_ms,
+            ..Sent::default()
+        })
     }
 
     async fn send(&self, lane: Lane, body: String) -> anyhow::Result<()> {
@@ -228,47 +244,74 @@ impl Installation {
         }
     }
 
-    async fn produce(&self, load: Load) -> anyhow::Result<(String, Expected, i64)> {
+    async fn produce(&self, load: Load) -> anyhow::Result<Sent> {
         let producer = Producer::new(&self.kafka, &self.topic("delay"));
         let target = self.topic("out");
         let now_ms = SystemClock.now_ms();
         // The whole bucket is far enough away for the long tier, whenever within it a record is due.
         let bucket_ms = (now_ms + 22_000).div_euclid(BUCKET_MS) * BUCKET_MS;
         let dues_ms = match load {
-            Load::Direct | Load::Refused => vec![now_ms],
+            Load::Direct | Load::Refused | Load::TrackedDirect => vec![now_ms],
+            Load::Tracked => vec![now_ms, now_ms + 8_000, bucket_ms + 100, bucket_ms + 1_100],
             Load::Short => vec![now_ms + 8_000, now_ms + 9_000],
             Load::Long => vec![bucket_ms + 100, bucket_ms + 1_100],
             _ => vec![now_ms + 7_000],
         };
         let last_ms = dues_ms.iter().copied().max().unwrap_or(now_ms);
-        let records = dues_ms.into_iter().map(|due_ms| {
-            let due = if load == Load::Refused {
-                "soon".to_owned()
-            } else {
-                due_ms.to_string()
-            };
-            let mut one = record(
-                None,
-                Some("v"),
-                &[("delay-target", &target), ("deliver-at-ms", &due)],
-            );
-            if load == Load::Large {
-                one.value = Some(noise(900_000));
-            }
-            one
-        });
-        // At the same time: they travel together.
-        let sends = records.map(|one| producer.send(one));
-        let mut expected = Expected::new();
-        for (partition, offset) in futures::future::join_all(sends).await {
-            expected.insert(format!("{}/{partition}/{offset}", self.topic("delay")));
+        let tracked = matches!(load, Load::Tracked | Load::TrackedDirect);
+        let mut records: Vec<_> = (0..)
+            .zip(dues_ms)
+            .map(|(n, due_ms)| {
+                let due = if load == Load::Refused {
+                    "soon".to_owned()
+                } else {
+                    due_ms.to_string()
+                };
+                let id = id(n);
+                let mut headers = vec![("delay-target", target.as_str()), ("deliver-at-ms", &due)];
+                if tracked {
+                    headers.push(("delay-id", &id));
+                }
+                let mut one = record(tracked.then_some(id.as_str()), Some("v"), &headers);
+                if load == Load::Large {
+                    one.value = Some(noise(900_000));
+                }
+                one
+            })
+            .collect();
+        let cancelled = (load == Load::Tracked).then(|| id(records.len() - 1));
+        if let Some(id) = &cancelled {
+            let headers = [("delay-id", id.as_str()), ("delay-action", "cancel")];
+            records.push(record(Some(id), None, &headers));
         }
+        // At the same time: they travel together.
+        let sends = records.into_iter().map(|one| producer.send(one));
+        let mut sources: Vec<_> = futures::future::join_all(sends)
+            .await
+            .into_iter()
+            .map(|(partition, offset)| format!("{}/{partition}/{offset}", self.topic("delay")))
+            .collect();
+        if cancelled.is_some() {
+            // The cancel, and what it cancels.
+            sources.truncate(sources.len() - 2);
+        }
+        let mut rows = BTreeMap::new();
+        if tracked {
+            let published = sources.iter().enumerate();
+            rows.extend(published.map(|(n, source)| (id(n), Some(source.clone()))));
+        }
+        rows.extend(cancelled.map(|id| (id, None)));
         let topic = if load == Load::Refused {
             self.topic("dead")
         } else {
             target
         };
-        Ok((topic, expected, last_ms))
+        Ok(Sent {
+            topic,
+            expected: sources.into_iter().collect(),
+            rows,
+            last_ms,
+        })
     }
 
     fn consumer(&self) -> anyhow::Result<BaseConsumer> {
@@ -285,13 +328,9 @@ impl Installation {
         Ok(usize::try_from(high - low)?)
     }
 
-    /// Waits until so many records are in a topic.
-    pub async fn until_count(
-        &self,
-        topic: &str,
-        count: usize,
-        limit: Duration,
-    ) -> anyhow::Result<()> {
+    /// Waits until as many records have come out as must.
+    pub async fn until_count(&self, sent: &Sent, limit: Duration) -> anyhow::Result<()> {
+        let (topic, count) = (&sent.topic, sent.expected.len());
         let consumer = self.consumer()?;
         let until = Instant::now() + limit;
         while Self::count(&consumer, topic)? < count {
@@ -330,7 +369,7 @@ impl Installation {
         if load.is_produced() {
             self.until_committed(limit).await?;
         }
-        if load == Load::Long {
+        if load.is_long() {
             let bucket = Bucket::of(last_ms, BUCKET_MS);
             while self
                 .backends
@@ -370,12 +409,16 @@ impl Installation {
         Ok(())
     }
 
-    /// How often each of `expected` is in the topic. An error if one is missing, foreign, or early.
-    pub async fn came_out(&self, topic: &str, expected: &Expected) -> anyhow::Result<Vec<usize>> {
-        let count = Self::count(&self.consumer()?, topic)?;
-        let arrived = read_until(&self.kafka, &[topic.to_owned()], ANSWER, |all| {
-            all.len() >= count
-        })
+    /// How often each that is expected is in the topic. An error if one is missing, foreign, or early, or if the registry says
+    /// otherwise.
+    pub async fn came_out(&self, sent: &Sent) -> anyhow::Result<Vec<usize>> {
+        let count = Self::count(&self.consumer()?, &sent.topic)?;
+        let arrived = read_until(
+            &self.kafka,
+            std::slice::from_ref(&sent.topic),
+            ANSWER,
+            |all| all.len() >= count,
+        )
         .await;
         ensure!(
             arrived.len() == count,
@@ -383,7 +426,7 @@ impl Installation {
             arrived.len()
         );
         let mut times: BTreeMap<&str, usize> =
-            expected.iter().map(|one| (one.as_str(), 0)).collect();
+            sent.expected.iter().map(|one| (one.as_str(), 0)).collect();
         for one in &arrived {
             let value = one.record.value.as_deref().map(std::str::from_utf8);
             let name = one.text("delayed-source").or(match value {
@@ -403,8 +446,46 @@ impl Installation {
         }
         let lost: Vec<_> = times.iter().filter(|(_, times)| **times == 0).collect();
         ensure!(lost.is_empty(), "lost: {lost:?}");
+        for (id, source) in &sent.rows {
+            self.check_row(id, source.as_deref(), &arrived).await?;
+        }
         Ok(times.into_values().collect())
     }
+
+    /// `source`: of the record that the registry must say is published; `None` for one that is cancelled. `arrived`: all of the
+    /// output topic's only partition, so that the place there is the offset.
+    async fn check_row(
+        &self,
+        id: &str,
+        source: Option<&str>,
+        arrived: &[Arrived],
+    ) -> anyhow::Result<()> {
+        let key = MessageKey {
+            topic: self.topic("delay").into(),
+            id: id.into(),
+        };
+        let row = self.backends.registry.read(&key).await?;
+        let row = row.with_context(|| format!("a row of {id}"))?;
+        match (&row.state, source) {
+            (State::Cancelled { .. }, None) => {}
+            (State::Published(at), Some(source)) => {
+                let there = usize::try_from(at.offset)?;
+                let there = arrived
+                    .get(there)
+                    .and_then(|one| one.text("delayed-source"));
+                ensure!(
+                    there == Some(source) && row.version.source(&key.topic).to_string() == source,
+                    "{id} is {source}, and the registry says {row:?}; there is {there:?}"
+                );
+            }
+            (_, source) => bail!("of {id} ({source:?}) the registry says {row:?}"),
+        }
+        Ok(())
+    }
+}
+
+fn id(n: usize) -> String {
+    format!("id-{n}")
 }
 
 /// Bytes that do not compress.
