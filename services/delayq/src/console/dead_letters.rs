@@ -9,9 +9,7 @@ use globset::Glob;
 use serde_json::Value;
 
 use crate::dead_letters::select::FilterArgs;
-use crate::dead_letters::{
-    ListArgs, PurgeArgs, RedriveArgs, ShowArgs, list, purge, redrive, show,
-};
+use crate::dead_letters::{ListArgs, PurgeArgs, RedriveArgs, ShowArgs, list, purge, redrive, show};
 use crate::operator::Output;
 
 /// What a command printed.
@@ -23,7 +21,10 @@ struct Printed {
 
 impl Printed {
     fn lines(&self) -> Vec<Value> {
-        self.lines.lock().map(|lines| lines.clone()).unwrap_or_default()
+        self.lines
+            .lock()
+            .map(|lines| lines.clone())
+            .unwrap_or_default()
     }
 
     fn remark(&self) -> String {
@@ -39,7 +40,9 @@ macro_rules! printed {
         let mut $output = Output {
             json: true,
             out: &mut |line| {
-                if let (Ok(value), Ok(mut lines)) = (serde_json::from_str(line), printed.lines.lock()) {
+                if let (Ok(value), Ok(mut lines)) =
+                    (serde_json::from_str(line), printed.lines.lock())
+                {
                     lines.push(value);
                 }
                 Ok(())
@@ -148,7 +151,10 @@ pub(super) async fn redriven(
         let (outcome, detail) = if let Some(place) = text(line, "redriven_to") {
             ("sent", place)
         } else if let Some(topic) = text(line, "would_go_to") {
-            ("sent", format!("{topic}, {}", text(line, "outlook").unwrap_or_default()))
+            (
+                "sent",
+                format!("{topic}, {}", text(line, "outlook").unwrap_or_default()),
+            )
         } else {
             ("refused", text(line, "left")?)
         };
@@ -171,6 +177,10 @@ pub(super) async fn purged(config: &Config, at: &[String], dry_run: bool) -> Res
     };
     let printed = Printed::default();
     printed!(printed, |output| purge(config, &args, &mut output))?;
-    let count = printed.lines().iter().rev().find_map(|line| line.get("purged")?.as_u64());
+    let count = printed
+        .lines()
+        .iter()
+        .rev()
+        .find_map(|line| line.get("purged")?.as_u64());
     count.ok_or_else(|| super::operations::unavailable(printed.remark()))
 }

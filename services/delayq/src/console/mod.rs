@@ -35,7 +35,11 @@ impl Console {
     ///
     /// # Errors
     /// The address is taken, forbidden or not this machine's; settings that no producer can be made of.
-    pub async fn bind(config: &Config, backends: Backends, health: &Health) -> anyhow::Result<Self> {
+    pub async fn bind(
+        config: &Config,
+        backends: Backends,
+        health: &Health,
+    ) -> anyhow::Result<Self> {
         let listener = listen("console.listen", &config.console.listen).await?;
         let sink = SinkSettings {
             create_topics: backends.create_topics,

@@ -108,7 +108,9 @@ impl Deployed {
             .into_iter()
             .filter_map(|(name, value)| Some(Header::text(name.as_str(), value?)));
         Record {
-            headers: given.chain(sending.record.headers.iter().cloned()).collect(),
+            headers: given
+                .chain(sending.record.headers.iter().cloned())
+                .collect(),
             ..sending.record.clone()
         }
     }
@@ -128,7 +130,10 @@ impl Operations for Deployed {
         };
         let published = self.write(&sending.topic, record).await?;
         Ok(Sent {
-            source: format!("{}/{}/{}", sending.topic, published.partition, published.offset),
+            source: format!(
+                "{}/{}/{}",
+                sending.topic, published.partition, published.offset
+            ),
             due_ms: foreseen.due_ms,
             output_topic: foreseen.output_topic.to_string(),
             id: sending.id,

@@ -124,7 +124,9 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<bool> {
     };
     sampled.context("the sample producer panicked")??;
     stop_tracked.cancel();
-    tracked.await.context("the producer of tracked records panicked")?;
+    tracked
+        .await
+        .context("the producer of tracked records panicked")?;
     drain(&mut view, &tally, started).await;
     stop_console.cancel();
     // A page that is open keeps its connection; it must not keep the demo.

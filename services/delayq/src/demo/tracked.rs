@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_core::clock::Clock;
-use delayq_core::priority::Priority;
 use delayq_core::ports::MessageRegistry;
+use delayq_core::priority::Priority;
 use delayq_core::tracked::{MessageKey, MessageRow, cancel};
 use delayq_delivery::registry::change;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -66,7 +66,9 @@ impl Tracked {
         let priority = Priority::ALL
             .get(random.below(3))
             .map_or("standard", |priority| priority.as_str());
-        let target = TARGETS.get(random.below(TARGETS.len())).unwrap_or(&"orders");
+        let target = TARGETS
+            .get(random.below(TARGETS.len()))
+            .unwrap_or(&"orders");
         let delay_ms = DELAY_MIN_MS + random.below(DELAY_MAX_MS - DELAY_MIN_MS);
         let delay_ms = delay_ms.to_string();
         let controls = [

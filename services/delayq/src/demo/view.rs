@@ -5,8 +5,8 @@
     reason = "the screen is what this module is for"
 )]
 
-use std::net::SocketAddr;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use delayq_core::priority::Priority;

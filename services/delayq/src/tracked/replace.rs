@@ -30,7 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReplaced {
     /// Its source holds nothing any more.
-    #[error("{source_place} is gone from the delay topic (retention.ms), so that it cannot be written again: send a new record with the id {id}, which takes its place")]
+    #[error(
+        "{source_place} is gone from the delay topic (retention.ms), so that it cannot be written again: send a new record with the id {id}, which takes its place"
+    )]
     Gone {
         /// Where it was.
         source_place: String,
@@ -63,7 +65,9 @@ pub(crate) async fn again(
         .ok_or_else(gone)?;
     log.seek(row.version.partition, row.version.offset)?;
     let found = log.read().await?;
-    let found = found.into_iter().find(|one| one.source.offset == row.version.offset);
+    let found = found
+        .into_iter()
+        .find(|one| one.source.offset == row.version.offset);
     let incoming = found.ok_or_else(gone)?;
     let record = with_due_time(incoming.record, &policy.names, due_ms, &row.version);
     foresee(policy, &record, topic, None).map_err(NotReplaced::Refused)?;
@@ -81,7 +85,10 @@ pub(crate) async fn decided(
     let until = Instant::now() + wait;
     loop {
         // A row does not go away so soon.
-        let now = registry.read(&row.key).await?.unwrap_or_else(|| row.clone());
+        let now = registry
+            .read(&row.key)
+            .await?
+            .unwrap_or_else(|| row.clone());
         if let Some(outcome) = outcome(&now, version) {
             return Ok(Some((outcome, now)));
         }

@@ -20,10 +20,9 @@ pub async fn status(
     let mut ended = Ended::Done;
     for id in &args.ids {
         match desk.registry.read(&desk.key(id)).await? {
-            Some(row) => output.result(
-                &view::line(&row, SystemClock.now_ms()),
-                &view::json(&row),
-            )?,
+            Some(row) => {
+                output.result(&view::line(&row, SystemClock.now_ms()), &view::json(&row))?
+            }
             None => {
                 ended = Ended::Unknown;
                 output.result(

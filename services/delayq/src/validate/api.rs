@@ -55,7 +55,10 @@ impl Api {
             .with_context(|| format!("the console at {} does not answer", self.base))?;
         let status = answer.status().as_u16();
         let bytes = answer.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+        Ok((
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        ))
     }
 
     /// Listens to the changes of one record.
@@ -64,7 +67,9 @@ impl Api {
         let mut request = url.as_str().into_client_request()?;
         if let Some(token) = &self.token {
             let value = format!("delayq, token.{token}").parse()?;
-            request.headers_mut().insert("sec-websocket-protocol", value);
+            request
+                .headers_mut()
+                .insert("sec-websocket-protocol", value);
         }
         let (mut socket, _) = connect_async(request)
             .await
@@ -97,7 +102,11 @@ impl Live {
     }
 
     /// The states of the record as they change, until `last`.
-    pub(super) async fn states(&mut self, last: &str, within: Duration) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn states(
+        &mut self,
+        last: &str,
+        within: Duration,
+    ) -> anyhow::Result<Vec<String>> {
         let until = Instant::now() + within;
         let mut states = Vec::new();
         while states.last().is_none_or(|state| state != last) {

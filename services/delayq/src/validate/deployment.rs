@@ -109,7 +109,9 @@ impl Subject {
             return Ok(());
         };
         let roles = tokio::time::timeout(STOP_MAX, own.roles).await;
-        roles.context("the roles did not stop in time")?.context("a role panicked")??;
+        roles
+            .context("the roles did not stop in time")?
+            .context("a role panicked")??;
         own.console.abort();
         Ok(())
     }

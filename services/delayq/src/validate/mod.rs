@@ -25,7 +25,12 @@ pub struct ValidateArgs {
     #[arg(long, value_name = "URL")]
     pub console: Option<String>,
     /// The token of console.operator_token.
-    #[arg(long, value_name = "TOKEN", env = "DELAYQ_CONSOLE__OPERATOR_TOKEN", requires = "console")]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "DELAYQ_CONSOLE__OPERATOR_TOKEN",
+        requires = "console"
+    )]
     pub token: Option<String>,
     /// The target that records are sent to; its output topics must exist, and nobody else's consumer should mind the records. Needed
     /// with --console.

@@ -67,7 +67,12 @@ impl<'a> Probe<'a> {
 
     /// The delay topic.
     pub(super) fn topic(&self) -> &str {
-        self.subject.config.topics.delay.first().map_or("", String::as_str)
+        self.subject
+            .config
+            .topics
+            .delay
+            .first()
+            .map_or("", String::as_str)
     }
 
     /// Writes records; answers with the source of each, once the broker has all.
@@ -77,15 +82,15 @@ impl<'a> Probe<'a> {
             let number = sample.number.to_string();
             let own = [(RUN, &self.run), (NUMBER, &number)];
             let controls = sample.headers.iter().map(|(name, value)| (*name, value));
-            let headers = own
-                .into_iter()
-                .chain(controls)
-                .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            let headers = own.into_iter().chain(controls).fold(
+                OwnedHeaders::new(),
+                |headers, (key, value)| {
                     headers.insert(Header {
                         key,
                         value: Some(value),
                     })
-                });
+                },
+            );
             let mut record: FutureRecord<'_, str, str> = FutureRecord::to(self.topic())
                 .payload(number.as_str())
                 .headers(headers);
@@ -105,8 +110,15 @@ impl<'a> Probe<'a> {
         let mut sources = Vec::with_capacity(sends.len());
         for sent in sends {
             let delivery = sent.await.context("the producer ended")?;
-            let delivery = delivery.map_err(|(error, _)| error).context("a record was not taken")?;
-            sources.push(format!("{}/{}/{}", self.topic(), delivery.partition, delivery.offset));
+            let delivery = delivery
+                .map_err(|(error, _)| error)
+                .context("a record was not taken")?;
+            sources.push(format!(
+                "{}/{}/{}",
+                self.topic(),
+                delivery.partition,
+                delivery.offset
+            ));
         }
         Ok(sources)
     }
@@ -122,7 +134,9 @@ impl<'a> Probe<'a> {
         loop {
             let arrived = self.reader.of(|one| {
                 one.headers.get(RUN) == Some(&self.run)
-                    && one.number(NUMBER).is_some_and(|number| numbers.contains(&number))
+                    && one
+                        .number(NUMBER)
+                        .is_some_and(|number| numbers.contains(&number))
             });
             if enough(&arrived) || Instant::now() >= until {
                 return arrived;

@@ -40,7 +40,8 @@ impl Arrived {
 
     /// How long after it was due it was read, in ms.
     pub(super) fn late_ms(&self) -> i64 {
-        self.number("delayed-due-ms").map_or(i64::MAX, |due_ms| self.read_ms - due_ms)
+        self.number("delayed-due-ms")
+            .map_or(i64::MAX, |due_ms| self.read_ms - due_ms)
     }
 }
 
@@ -72,7 +73,10 @@ impl Reader {
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "10")
             .set("fetch.queue.backoff.ms", "2");
-        let (arrived, stop) = (Arc::<Mutex<Vec<Arrived>>>::default(), CancellationToken::new());
+        let (arrived, stop) = (
+            Arc::<Mutex<Vec<Arrived>>>::default(),
+            CancellationToken::new(),
+        );
         let consumer = tokio::task::spawn_blocking(move || at_the_ends(&client, &topics)).await??;
         let (into, stopped) = (arrived.clone(), stop.clone());
         let task = tokio::task::spawn_blocking(move || {
@@ -93,7 +97,11 @@ impl Reader {
 
     /// What has come and is one of ours.
     pub(super) fn of(&self, ours: impl Fn(&Arrived) -> bool) -> Vec<Arrived> {
-        locked(&self.arrived).iter().filter(|one| ours(one)).cloned().collect()
+        locked(&self.arrived)
+            .iter()
+            .filter(|one| ours(one))
+            .cloned()
+            .collect()
     }
 }
 
@@ -102,11 +110,16 @@ fn locked(arrived: &Mutex<Vec<Arrived>>) -> MutexGuard<'_, Vec<Arrived>> {
 }
 
 fn at_the_ends(client: &ClientConfig, topics: &[String]) -> anyhow::Result<BaseConsumer> {
-    let consumer: BaseConsumer = client.create().context("a consumer for the output topics")?;
+    let consumer: BaseConsumer = client
+        .create()
+        .context("a consumer for the output topics")?;
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT)?;
-        let partitions = metadata.topics().iter().flat_map(|found| found.partitions());
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|found| found.partitions());
         let partitions: Vec<i32> = partitions.map(|partition| partition.id()).collect();
         anyhow::ensure!(
             !partitions.is_empty(),
@@ -123,12 +136,18 @@ fn at_the_ends(client: &ClientConfig, topics: &[String]) -> anyhow::Result<BaseC
 
 fn taken(message: &BorrowedMessage<'_>) -> Arrived {
     let read_ms = SystemClock.now_ms();
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = message
+        .headers()
+        .into_iter()
+        .flat_map(|headers| headers.iter());
     let text = |value: Option<&[u8]>| Some(std::str::from_utf8(value?).ok()?.to_owned());
     Arrived {
         topic: message.topic().to_owned(),
         read_ms,
-        produced_ms: message.timestamp().to_millis().map_or(read_ms, |at_ms| at_ms.min(read_ms)),
+        produced_ms: message
+            .timestamp()
+            .to_millis()
+            .map_or(read_ms, |at_ms| at_ms.min(read_ms)),
         partition: message.partition(),
         offset: message.offset(),
         key: message.key().unwrap_or_default().to_vec(),
