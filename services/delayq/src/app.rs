@@ -5,27 +5,26 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use delayq_aws::{
-    Clients, DynamoMessageFeed, QueueNames, queue_depth,
-    DynamoBatchStore, DynamoMessageRegistry, DynamoPayloadStore, DynamoShardState, Names,
-    SqsDelayQueue, SqsTickQueue,
+    Clients, DynamoBatchStore, DynamoMessageFeed, DynamoMessageRegistry, DynamoPayloadStore,
+    DynamoShardState, Names, QueueNames, SqsDelayQueue, SqsTickQueue, queue_depth,
 };
 use delayq_console::operations::Queue;
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::error::PortError;
-use delayq_core::priority::Priority;
 use delayq_core::ports::{
-    BatchStore, DelayQueue, HealthReport, Lane, MessageFeed, MessageIndex, MessageRegistry, PayloadStore, RecordSink, RecordSource,
-    ShardState, TickQueue,
+    BatchStore, DelayQueue, HealthReport, Lane, MessageFeed, MessageIndex, MessageRegistry,
+    PayloadStore, RecordSink, RecordSource, ShardState, TickQueue,
 };
+use delayq_core::priority::Priority;
 use delayq_emitter::EmitterPorts;
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings, tail_topic};
 use delayq_router::RouterPorts;
 use delayq_runtime::config::Config;
 use delayq_runtime::health::Health;
 use delayq_scheduler::SchedulerPorts;
 use delayq_scheduler::watch::ShardWatch;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

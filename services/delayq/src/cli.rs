@@ -342,7 +342,14 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             kafka.create_topics(&config, &targets)?;
             let tiers = EmbeddedTiers::default();
             let routes = clock_routes(tiers.clone());
-            run_over(Role::ALL.into(), false, config, Some(tiers.backends()), routes).await
+            run_over(
+                Role::ALL.into(),
+                false,
+                config,
+                Some(tiers.backends()),
+                routes,
+            )
+            .await
         }
         Command::Validate { args, config } => {
             telemetry::init_logs(&quiet("off"))?;
@@ -358,7 +365,10 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             if args.json {
                 print_line(&serde_json::to_string(&report)?);
             } else {
-                print_line(&format!("{} passed, {} failed", report.passed, report.failed));
+                print_line(&format!(
+                    "{} passed, {} failed",
+                    report.passed, report.failed
+                ));
             }
             Ok(if report.failed == 0 { 0 } else { EXIT_FAILED })
         }
@@ -501,7 +511,10 @@ async fn run_over(
         let console = Console::bind(&config, backends.clone(), &health).await?;
         let stop = stop.clone();
         supervisor.spawn("console", limit, async move {
-            console.serve(stop).await.map_err(|error| format!("{error:#}"))
+            console
+                .serve(stop)
+                .await
+                .map_err(|error| format!("{error:#}"))
         });
     }
     if !roles.is_empty() {

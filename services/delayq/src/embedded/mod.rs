@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use delayq_core::clock::{Clock, SystemClock};
 use delayq_console::operations::Queue;
+use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::ports::{Lane, MessageFeed, ShardState, TickQueue};
 use delayq_core::priority::Priority;
 use delayq_embedded::{
