@@ -15,6 +15,7 @@ pub mod operations;
 mod overview;
 mod page;
 pub mod seen;
+pub mod upcoming;
 
 use std::sync::Arc;
 
@@ -82,7 +83,7 @@ pub fn routes(ports: ConsolePorts, hub: Hub, access: Access, topics: &[String]) 
         .routes(routes!(messages::reschedule))
         .routes(routes!(messages::cancel_all))
         .routes(routes!(overview::overview))
-        .routes(routes!(overview::upcoming))
+        .routes(routes!(upcoming::upcoming))
         .routes(routes!(dead_letters::list))
         .routes(routes!(dead_letters::show))
         .routes(routes!(dead_letters::redrive))

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use delayq_runtime::config::{Config, ConfigErrors, LogConfig, Sources, load, load_with_origins};
 use delayq_runtime::health::Health;
 use delayq_runtime::http::HttpServer;
@@ -27,7 +27,7 @@ use crate::operator::Output;
 use crate::plan::{self, PlanArgs};
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
-use crate::tracked::{self, IdArgs, RescheduleArgs};
+use crate::tracked::{self, IdArgs, RescheduleArgs, UpcomingArgs};
 use crate::validate::{Point, ValidateArgs, validate};
 
 /// Exit code: configuration or arguments are wrong.
@@ -113,6 +113,22 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// What comes due within the hour: tracked records by minute and output topic.
+    Upcoming {
+        /// Which topic.
+        #[command(flatten)]
+        args: UpcomingArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Print completions for a shell: `delayq completions bash > /etc/bash_completion.d/delayq`.
+    Completions {
+        /// Shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page: `delayq man | man -l -`.
+    Man,
     /// What could not be delivered: list it, show it, send it again, give it up.
     DeadLetters {
         /// What to do.
@@ -312,6 +328,21 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Reschedule { config, args } => {
             tracked(&config, args.json, Ask::Reschedule(args)).await
         }
+        Command::Upcoming { config, args } => {
+            tracked(&config, args.json, Ask::Upcoming(args)).await
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "delayq", &mut script);
+            print_line(String::from_utf8_lossy(&script).trim_end());
+            Ok(0)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            print_line(String::from_utf8_lossy(&page).trim_end());
+            Ok(0)
+        }
         Command::DeadLetters { command, config } => {
             let config = config.load()?;
             telemetry::init_logs(&for_command(&config))?;
@@ -410,6 +441,7 @@ enum Ask {
     Status(IdArgs),
     Cancel(IdArgs),
     Reschedule(RescheduleArgs),
+    Upcoming(UpcomingArgs),
 }
 
 async fn tracked(config: &ConfigArgs, json: bool, ask: Ask) -> anyhow::Result<u8> {
@@ -424,6 +456,7 @@ async fn tracked(config: &ConfigArgs, json: bool, ask: Ask) -> anyhow::Result<u8
         Ask::Status(args) => tracked::status(&config, &args, &mut output).await,
         Ask::Cancel(args) => tracked::cancel(&config, &args, &mut output).await,
         Ask::Reschedule(args) => tracked::reschedule(&config, &args, &mut output).await,
+        Ask::Upcoming(args) => tracked::upcoming(&config, &args, &mut output).await,
     };
     unless_seen(ended.map(|ended| match ended {
         tracked::Ended::Done => 0,

@@ -1,15 +1,19 @@
 //! A listener: says what it wants to see, gets that, and is dropped with a reason when it is too slow.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use delayq_core::clock::Clock;
+use futures::SinkExt as _;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::hub::{Hub, Listening, Told};
@@ -21,6 +25,8 @@ use crate::message::Message;
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long a frame may take to leave.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Changes that leave together, at most.
+const AT_ONCE: usize = 64;
 /// Longest frame of a listener, in bytes.
 const ASKED_MAX_BYTES: usize = 16 * 1024;
 /// Close code: reads too slowly. Of the range that applications may use.
@@ -107,12 +113,8 @@ async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
     loop {
         let sent = tokio::select! {
             told = listening.receiver.recv() => match told {
-                Ok(told) => send_wanted(socket, &subscription, &told).await,
-                Err(RecvError::Lagged(missed)) => {
-                    let reason = format!("too slow: {missed} changes behind; come back with the last position");
-                    Err(Gone::Dropped(TOO_SLOW, reason.into()))
-                }
-                Err(RecvError::Closed) => Err(Gone::Dropped(1001, "the console stops".into())),
+                Ok(told) => send_all(socket, &subscription, told, &mut listening.receiver).await,
+                Err(error) => Err(no_more(&error)),
             },
             _ = ping.tick() => send(socket, json!({"ping": clock.now_ms()}).to_string()).await,
             frame = socket.recv() => match frame {
@@ -149,9 +151,9 @@ async fn catch_up(
     match listening.missed.take() {
         Some(missed) => {
             for told in &missed {
-                send_wanted(socket, subscription, told).await?;
+                feed_wanted(socket, subscription, told).await?;
             }
-            Ok(())
+            in_time(socket.flush()).await
         }
         None => {
             let reason =
@@ -161,20 +163,60 @@ async fn catch_up(
     }
 }
 
-async fn send_wanted(
+/// Why nothing more comes.
+fn no_more(error: &RecvError) -> Gone {
+    match error {
+        RecvError::Lagged(missed) => {
+            let reason =
+                format!("too slow: {missed} changes behind; come back with the last position");
+            Gone::Dropped(TOO_SLOW, reason.into())
+        }
+        RecvError::Closed => Gone::Dropped(1001, "the console stops".into()),
+    }
+}
+
+/// A change, and those that have come meanwhile: a system call for each would be most of the work.
+async fn send_all(
+    socket: &mut WebSocket,
+    subscription: &Subscription,
+    first: Arc<Told>,
+    receiver: &mut Receiver<Arc<Told>>,
+) -> Result<(), Gone> {
+    let mut next = Some(first);
+    for _ in 0..AT_ONCE {
+        let Some(told) = next.take() else { break };
+        feed_wanted(socket, subscription, &told).await?;
+        next = match receiver.try_recv() {
+            Ok(told) => Some(told),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Lagged(missed)) => return Err(no_more(&RecvError::Lagged(missed))),
+            Err(TryRecvError::Closed) => return Err(no_more(&RecvError::Closed)),
+        };
+    }
+    if let Some(told) = next {
+        feed_wanted(socket, subscription, &told).await?;
+    }
+    in_time(socket.flush()).await
+}
+
+async fn feed_wanted(
     socket: &mut WebSocket,
     subscription: &Subscription,
     told: &Told,
 ) -> Result<(), Gone> {
-    if subscription.wants(&told.message) {
-        send(socket, told.text.to_string()).await
-    } else {
-        Ok(())
+    if !subscription.wants(&told.message) {
+        return Ok(());
     }
+    in_time(socket.feed(Frame::Text(told.text.to_string().into()))).await
 }
 
 async fn send(socket: &mut WebSocket, text: String) -> Result<(), Gone> {
-    match timeout(SEND_WITHIN, socket.send(Frame::Text(text.into()))).await {
+    in_time(socket.send(Frame::Text(text.into()))).await
+}
+
+/// What a socket does, if it does it in time.
+async fn in_time(work: impl Future<Output = Result<(), axum::Error>>) -> Result<(), Gone> {
+    match timeout(SEND_WITHIN, work).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Gone::Left),
         Err(_) => Err(Gone::Dropped(

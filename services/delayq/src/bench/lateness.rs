@@ -130,6 +130,7 @@ async fn at_rate(
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
         priorities: Priority::ALL.into(),
+        ids: None,
         poison: None,
     };
     let patience = Duration::from_secs(args.delay_max + 30);

@@ -20,6 +20,7 @@ mod stage;
 pub mod sustained;
 mod taken;
 mod timeline;
+pub mod tracked;
 
 pub use stage::Tiers;
 
@@ -48,6 +49,10 @@ pub enum Scenario {
     /// Whether one record that cannot be published delays the others: lateness without it and with it. Exit code 1 when
     /// a record is lost or early, or the poison is not dead-lettered, alone and after its tries.
     Poison(poison::PoisonArgs),
+    /// What tracking costs: the lateness of records with a delay-id beside the same records without one; how soon a page of
+    /// many tracked records is listed; how soon, and whether, each of many WebSocket clients is told of each change. Exit
+    /// code 1 when a record is lost or early, a tracked one comes twice, a list is wrong, or a change is not told.
+    Tracked(tracked::TrackedArgs),
     /// All roles in one process over tiers in memory, for the scenarios on embedded tiers.
     #[command(hide = true)]
     Roles {
@@ -71,6 +76,7 @@ pub(crate) async fn run(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Lateness(args) => lateness::run(&args).await,
         Scenario::Priority(args) => priority::run(&args).await,
         Scenario::Poison(args) => poison::run(&args).await,
+        Scenario::Tracked(args) => tracked::run(&args).await,
         Scenario::Roles { .. } => anyhow::bail!("the roles of a bench are run by the bench"),
     }
 }

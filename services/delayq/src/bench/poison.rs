@@ -117,6 +117,7 @@ async fn round(
         delay_min: Duration::from_secs(args.delay_min),
         delay_max: Duration::from_secs(args.delay_max),
         priorities: Priority::ALL.into(),
+        ids: None,
         poison: poison.map(|kind| Poison {
             target: poison_target,
             value_bytes: if kind == PoisonKind::TooLarge {

@@ -151,6 +151,7 @@ async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyh
         delay_min: DELAY.0,
         delay_max: DELAY.1,
         priorities: vec![Priority::High],
+        ids: None,
         poison: None,
     };
     let topic: Vec<_> = stage.outputs.iter().take(1).cloned().collect();

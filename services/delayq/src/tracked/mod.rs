@@ -1,22 +1,24 @@
-//! `delayq status | cancel | reschedule`: tracked records by their ids, each with a definite answer.
+//! `delayq status | cancel | reschedule | upcoming`: tracked records by their ids, each with a definite answer, and what comes due.
 
 mod cancel;
 pub(crate) mod replace;
 mod reschedule;
 mod status;
+mod upcoming;
 mod view;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use delayq_aws::{DynamoMessageRegistry, Names};
-use delayq_core::ports::MessageRegistry;
+use delayq_core::ports::{MessageIndex, MessageRegistry};
 use delayq_core::tracked::MessageKey;
 use delayq_runtime::config::Config;
 
 pub use cancel::cancel;
 pub use reschedule::{RescheduleArgs, reschedule};
 pub use status::status;
+pub use upcoming::{UpcomingArgs, upcoming};
 
 use crate::operator::clients;
 
@@ -48,6 +50,7 @@ pub enum Ended {
 /// What the commands need at hand.
 struct Desk {
     registry: Arc<dyn MessageRegistry>,
+    index: Arc<dyn MessageIndex>,
     topic: Arc<str>,
 }
 
@@ -66,8 +69,10 @@ impl Desk {
         }
         let clients = clients(config).await?;
         let names = Names::with_prefix(&config.aws.prefix);
+        let registry = Arc::new(DynamoMessageRegistry::new(&clients, &names.tables));
         Ok(Self {
-            registry: Arc::new(DynamoMessageRegistry::new(&clients, &names.tables)),
+            index: registry.clone(),
+            registry,
             topic: Arc::from(topic),
         })
     }

@@ -9,7 +9,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 
 use delayq_core::priority::Priority;
 
-pub(super) use open_loop::{Load, Poison, send};
+pub(super) use open_loop::{Load, Poison, Sent, send};
 pub(super) use preload::{Preload, preload};
 
 /// The header that numbers the records of a run.

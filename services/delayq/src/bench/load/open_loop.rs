@@ -31,6 +31,8 @@ pub(in crate::bench) struct Load {
     pub(in crate::bench) delay_max: Duration,
     /// They take turns.
     pub(in crate::bench) priorities: Vec<Priority>,
+    /// What their ids begin with, if they are tracked; each is keyed by its id.
+    pub(in crate::bench) ids: Option<String>,
     /// One record more in the middle, which cannot be published.
     pub(in crate::bench) poison: Option<Poison>,
 }
@@ -83,12 +85,19 @@ fn send_paced(bootstrap_servers: &str, load: &Load) -> anyhow::Result<Sent> {
         let delay_ms = delay_min_ms + i64::try_from(random.next() % spread_ms)?;
         let due = (moment_ms + delay_ms).to_string();
         let number = n.to_string();
-        let headers = headers(&number, &due, &load.target, turn_of(n, &load.priorities));
+        let id = load.ids.as_ref().map(|ids| format!("{ids}-{n}"));
+        let mut headers = headers(&number, &due, &load.target, turn_of(n, &load.priorities));
+        if let Some(id) = &id {
+            headers = headers.insert(Header {
+                key: "delay-id",
+                value: Some(id),
+            });
+        }
         body::write(&mut text, n, load.record_bytes, &mut random);
         producer
             .send(
                 BaseRecord::to(&load.topic)
-                    .key(&number)
+                    .key(id.as_ref().unwrap_or(&number))
                     .payload(&text)
                     .headers(headers),
             )
