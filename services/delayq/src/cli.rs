@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::operator::Output;
 use crate::plan::{self, PlanArgs};
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
+use crate::top::{TopArgs, top};
 use crate::tracked::{self, IdArgs, RescheduleArgs, UpcomingArgs};
 use crate::validate::{Point, ValidateArgs, validate};
 
@@ -159,6 +160,8 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// How a deployment is, in the terminal: live, by its console.
+    Top(TopArgs),
     /// Does a running deployment do what is promised? Records in, records out, point by point. Exit code 1 if a point fails.
     Validate {
         /// What to look at.
@@ -381,6 +384,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 routes,
             )
             .await
+        }
+        Command::Top(args) => {
+            let mut out = |text: &str| writeln!(std::io::stdout().lock(), "{text}");
+            let terminal = std::io::stdout().is_terminal();
+            unless_seen(top(&args, terminal, &mut out).await.map(|()| 0))
         }
         Command::Validate { args, config } => {
             telemetry::init_logs(&quiet("off"))?;

@@ -4,7 +4,7 @@
 mod model;
 mod workload;
 
-use delayq_core::billing::LIST_PRICES;
+use delayq_core::billing::{LIST_PRICES, Unit};
 use delayq_runtime::config::Config;
 use serde_json::{Value, json};
 
@@ -59,6 +59,9 @@ pub struct PlanArgs {
     /// Priorities in use (1 to 3).
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3))]
     pub priorities: u32,
+    /// Tracked records (with a delay-id), in percent of all, burst included.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub tracked: u32,
     /// Print one JSON object on one line.
     #[arg(long)]
     pub json: bool,
@@ -79,7 +82,8 @@ pub fn plan(args: &PlanArgs, config: &Config) -> anyhow::Result<String> {
         routers: tasks.routers,
         emitters: tasks.emitters,
     };
-    let flow = flow(args.rate, args.size, args.delays, assumed, config);
+    let mut flow = flow(args.rate, args.size, args.delays, assumed, config);
+    flow.billed.writes += args.tracked_per_s() * TRACKED_WRITES;
     let figures = figures(args, config, &tasks, &flow);
     Ok(if args.json {
         figures.to_string()
@@ -87,6 +91,21 @@ pub fn plan(args: &PlanArgs, config: &Config) -> anyhow::Result<String> {
         text(&figures)
     })
 }
+
+impl PlanArgs {
+    fn tracked_share(&self) -> f64 {
+        f64::from(self.tracked) / 100.0
+    }
+
+    fn tracked_per_s(&self) -> f64 {
+        self.rate.0 * self.tracked_share()
+    }
+}
+
+/// Write units of a tracked record: registered, claimed and ended, in the table and in its index (`docs/tracked.md`).
+const TRACKED_WRITES: f64 = 7.0;
+/// Those of its claim and its end, which a burst takes at once.
+const TRACKED_WRITES_WHEN_DUE: f64 = 5.0;
 
 /// Processes of each role: two at least, so that one may go.
 struct Tasks {
@@ -132,6 +151,9 @@ fn figures(args: &PlanArgs, config: &Config, tasks: &Tasks, flow: &Flow) -> Valu
             "records": burst.0, "published_within_s": round(burst.0 / per_s),
             "emitters_to_publish_within_60_s": (burst.0 / 60.0 * EMITTER_US / 1e6 / TASK_VCPU).ceil(),
             "messages_in_flight_at_most": messages.min(IN_FLIGHT).round(),
+            "tracked_claimed_within_s": round(
+                burst.0 * args.tracked_share() * TRACKED_WRITES_WHEN_DUE / TABLE_WRITES
+            ),
         })
     });
     json!({
@@ -152,6 +174,11 @@ fn figures(args: &PlanArgs, config: &Config, tasks: &Tasks, flow: &Flow) -> Valu
             "read_units": round(flow.billed.reads + flow.idle.reads),
         },
         "quotas_used": limits.iter().map(|(name, used)| (name.to_string(), json!(round(*used)))).collect::<serde_json::Map<_, _>>(),
+        "tracked": {
+            "records_per_s": round(args.tracked_per_s()),
+            "write_units_per_s": round(args.tracked_per_s() * TRACKED_WRITES),
+            "usd_per_million": cents4(TRACKED_WRITES * LIST_PRICES.of(Unit::WriteUnit) as f64 / 1000.0),
+        },
         "first_limit": first.map(|(name, _)| *name),
         "burst": burst,
         "usd_per_million": {"by_records": cents4(by_records / records_a_month * 1e6)},
@@ -246,6 +273,20 @@ fn text(figures: &Value) -> String {
             of("/burst/published_within_s"),
             of("/burst/emitters_to_publish_within_60_s")
         ));
+        if of("/burst/tracked_claimed_within_s") != "0" {
+            lines.push(format!(
+                "             its tracked records are claimed and ended within {} s at a table's quota of {TABLE_WRITES} write units/s",
+                of("/burst/tracked_claimed_within_s")
+            ));
+        }
+    }
+    if of("/tracked/records_per_s") != "0" {
+        lines.push(format!(
+            "tracked      {}/s: {} of the write units/s, ${} a million besides",
+            of("/tracked/records_per_s"),
+            of("/tracked/write_units_per_s"),
+            of("/tracked/usd_per_million")
+        ));
     }
     lines.extend([
         String::new(),
@@ -322,6 +363,7 @@ mod tests {
             burst: Some(Count(1e7)),
             compression: 5.0,
             priorities: 3,
+            tracked: 0,
             json: true,
         };
         let figures: Value = serde_json::from_str(&plan(&args, &config).unwrap()).unwrap();
@@ -345,10 +387,19 @@ mod tests {
         let of = |part: &str| figures.pointer(part).and_then(Value::as_f64).unwrap();
         // A tenth of what others take, tasks included.
         assert!(of("/usd_per_month/all") * 5.0 < of("/usd_per_month_others/eventbridge_scheduler"));
+        let tracked = PlanArgs {
+            tracked: 10,
+            ..args.clone()
+        };
+        let more: Value = serde_json::from_str(&plan(&tracked, &config).unwrap()).unwrap();
+        let more = |part: &str| more.pointer(part).and_then(Value::as_f64).unwrap();
+        // A tenth of 100 million a day by 7 units; of 10 million by 5 at 40,000 a second.
+        assert!((more("/per_s/write_units") - of("/per_s/write_units") - 810.0).abs() < 2.0);
+        assert!((more("/burst/tracked_claimed_within_s") - 125.0).abs() < 1.0);
         let people = plan(
             &PlanArgs {
                 json: false,
-                ..args
+                ..tracked
             },
             &config,
         )
@@ -373,6 +424,7 @@ mod tests {
             burst: None,
             compression: 0.5,
             priorities: 3,
+            tracked: 0,
             json: true,
         };
         assert!(plan(&args, &config).is_err());

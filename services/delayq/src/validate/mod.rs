@@ -1,6 +1,5 @@
 //! `delayq validate`: does a running deployment do what is promised? Records in, records out, point by point.
 
-mod api;
 mod deployment;
 mod points;
 mod probe;

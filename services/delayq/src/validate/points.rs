@@ -7,11 +7,11 @@ use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::priority::Priority;
 use serde_json::json;
 
-use super::api::Api;
 use super::deployment::Subject;
 use super::probe::{NUMBER, Probe, Sample, outputs};
 use super::reader::Arrived;
 use super::report::{Point, Report};
+use crate::console_client::Api;
 
 /// Records of a delay and priority.
 const EACH: i64 = 20;

@@ -17,14 +17,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 type Body = Full<axum::body::Bytes>;
 
 /// The API of a deployment.
-pub(super) struct Api {
+pub(crate) struct Api {
     base: String,
     token: Option<String>,
     client: Client<HttpConnector, Body>,
 }
 
 impl Api {
-    pub(super) fn new(base: &str, token: Option<String>) -> Self {
+    pub(crate) fn new(base: &str, token: Option<String>) -> Self {
         Self {
             base: base.to_owned(),
             token,
@@ -33,7 +33,7 @@ impl Api {
     }
 
     /// Status and body of a request.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: &str,
         path: &str,
@@ -62,7 +62,7 @@ impl Api {
     }
 
     /// Listens to the changes of one record.
-    pub(super) async fn live(&self, id: &str) -> anyhow::Result<Live> {
+    pub(crate) async fn live(&self, id: &str) -> anyhow::Result<Live> {
         let url = format!("{}/v1/live", self.base.replacen("http", "ws", 1));
         let mut request = url.as_str().into_client_request()?;
         if let Some(token) = &self.token {
@@ -85,11 +85,11 @@ impl Api {
 }
 
 /// A WebSocket.
-pub(super) struct Live(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Live(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Live {
     /// What it says next; `None` when `until` comes first.
-    pub(super) async fn next(&mut self, until: Instant) -> anyhow::Result<Option<Value>> {
+    pub(crate) async fn next(&mut self, until: Instant) -> anyhow::Result<Option<Value>> {
         loop {
             match timeout_at(until, self.0.next()).await {
                 Err(_) => return Ok(None),
@@ -102,7 +102,7 @@ impl Live {
     }
 
     /// The states of the record as they change, until `last`.
-    pub(super) async fn states(
+    pub(crate) async fn states(
         &mut self,
         last: &str,
         within: Duration,
