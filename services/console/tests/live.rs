@@ -7,7 +7,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use delayq_console::live::Hub;
 use delayq_console::operations::{Operations, Problem, Queue, Rescheduled, Sending, Sent, Shard};
 use delayq_console::{ConsolePorts, routes};
 use delayq_core::clock::SystemClock;
-use delayq_core::ports::{MessageFeed, MessageRegistry, Written};
+use delayq_core::error::{ErrorClass, PortError};
+use delayq_core::ports::{MessageChange, MessageFeed, MessageRegistry, Written};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::tracked::MessageRow;
@@ -85,6 +86,25 @@ impl Operations for Nothing {
 struct Bench {
     registry: Arc<MemoryMessageRegistry>,
     address: SocketAddr,
+    fails: Arc<AtomicBool>,
+}
+
+/// A feed that fails once when it is told to, with whatever has come meanwhile.
+struct Failing(Box<dyn MessageFeed>, Arc<AtomicBool>);
+
+#[async_trait]
+impl MessageFeed for Failing {
+    async fn next(&mut self) -> Result<Vec<MessageChange>, PortError> {
+        let changes = self.0.next().await?;
+        if self.1.swap(false, Ordering::SeqCst) {
+            return Err(PortError::new(
+                ErrorClass::Transient,
+                "test",
+                "changes were missed",
+            ));
+        }
+        Ok(changes)
+    }
 }
 
 impl Bench {
@@ -100,7 +120,9 @@ impl Bench {
         let routes = routes(ports, hub.clone(), access, &["d".to_owned()]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let feed = Mutex::new(Some(Box::new(registry.feed()) as Box<dyn MessageFeed>));
+        let fails = Arc::new(AtomicBool::new(false));
+        let feed = Failing(Box::new(registry.feed()), fails.clone());
+        let feed = Mutex::new(Some(Box::new(feed) as Box<dyn MessageFeed>));
         tokio::spawn(async move {
             let open = || {
                 let feed = feed.lock().expect("unpoisoned").take();
@@ -109,7 +131,11 @@ impl Bench {
             hub.run(open, CancellationToken::new()).await;
         });
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { registry, address }
+        Self {
+            registry,
+            address,
+            fails,
+        }
     }
 
     async fn write(&self, id: &str, priority: Priority) {
@@ -220,6 +246,27 @@ async fn a_position_that_is_not_known_is_a_gap_and_changes_follow() {
         bench.write(&format!("after-{after}"), Priority::Low).await;
         assert_eq!(listener.change().await.0, format!("after-{after}"));
     }
+}
+
+#[tokio::test]
+async fn what_the_feed_has_missed_is_a_gap_for_everybody() {
+    let bench = Bench::new(Access::default()).await;
+    let mut listener = bench.listen().await;
+    listener.position().await;
+    bench.write("before", Priority::High).await;
+    let (_, seen) = listener.change().await;
+    bench.fails.store(true, Ordering::SeqCst);
+    bench.write("missed", Priority::High).await;
+    let gap = listener.next().await.expect("an answer");
+    let reason = gap["gap"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("list again"), "{reason}");
+    bench.write("after", Priority::High).await;
+    assert_eq!(listener.change().await.0, "after");
+    // Nor can anybody go on from before.
+    let mut again = bench.listen().await;
+    again.position().await;
+    again.ask(json!({}), Some(&seen)).await;
+    assert!(again.next().await.expect("an answer").get("gap").is_some());
 }
 
 #[tokio::test]

@@ -38,6 +38,15 @@ pub(crate) struct Told {
     pub(crate) text: Arc<str>,
 }
 
+/// What listeners are told.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// A change.
+    Change(Arc<Told>),
+    /// Changes may have been missed: why.
+    Gap(Arc<str>),
+}
+
 #[derive(Default)]
 struct Kept {
     last: u64,
@@ -51,7 +60,7 @@ pub struct Hub {
     /// Names this start: numbers of another mean nothing here.
     name: Arc<str>,
     kept: Arc<Mutex<Kept>>,
-    sender: broadcast::Sender<Arc<Told>>,
+    sender: broadcast::Sender<News>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -69,7 +78,7 @@ pub(crate) struct Listening {
     /// What it has missed; `None`: that is not known any more.
     pub(crate) missed: Option<Vec<Arc<Told>>>,
     /// What comes from now on.
-    pub(crate) receiver: broadcast::Receiver<Arc<Told>>,
+    pub(crate) receiver: broadcast::Receiver<News>,
 }
 
 impl Hub {
@@ -90,6 +99,7 @@ impl Hub {
     {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
         let mut feed = None;
+        let mut failing = false;
         loop {
             let next = async {
                 if feed.is_none() {
@@ -106,11 +116,16 @@ impl Hub {
             };
             match next {
                 Ok(changes) => {
+                    failing = false;
                     backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
                     changes.iter().for_each(|change| self.tell(change));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the feed of tracked records");
+                    if !failing {
+                        self.gap(&error.to_string());
+                    }
+                    failing = true;
                     tokio::time::sleep(backoff.wait_after(&error)).await;
                 }
             }
@@ -146,7 +161,17 @@ impl Hub {
         }
         kept.changes.push_back(told.clone());
         // Under the lock: who starts to listen gets each change once. Nobody listening is no fault.
-        let listeners = self.sender.send(told).unwrap_or(0);
+        let listeners = self.sender.send(News::Change(told)).unwrap_or(0);
+        metrics::gauge!(LISTENERS).set(listeners as f64);
+    }
+
+    /// The feed failed: whether something was missed is not known, so that nobody may go on from before.
+    fn gap(&self, why: &str) {
+        let mut kept = self.kept();
+        kept.changes.clear();
+        kept.last += 1;
+        let reason = format!("the feed of changes failed, list again: {why}");
+        let listeners = self.sender.send(News::Gap(reason.into())).unwrap_or(0);
         metrics::gauge!(LISTENERS).set(listeners as f64);
     }
 

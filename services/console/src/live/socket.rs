@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::hub::{Hub, Listening, Told};
+use super::hub::{Hub, Listening, News, Told};
 use crate::Shared;
 use crate::access::PROTOCOL;
 use crate::message::Message;
@@ -113,7 +112,7 @@ async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
     loop {
         let sent = tokio::select! {
             told = listening.receiver.recv() => match told {
-                Ok(told) => send_all(socket, &subscription, told, &mut listening.receiver).await,
+                Ok(news) => send_all(socket, &subscription, news, &mut listening.receiver).await,
                 Err(error) => Err(no_more(&error)),
             },
             _ = ping.tick() => send(socket, json!({"ping": clock.now_ms()}).to_string()).await,
@@ -158,7 +157,7 @@ async fn catch_up(
         None => {
             let reason =
                 "that position is too long ago, or of another start of the console: list again";
-            send(socket, json!({"gap": {"reason": reason}}).to_string()).await
+            in_time(socket.send(gap(reason))).await
         }
     }
 }
@@ -179,24 +178,39 @@ fn no_more(error: &RecvError) -> Gone {
 async fn send_all(
     socket: &mut WebSocket,
     subscription: &Subscription,
-    first: Arc<Told>,
-    receiver: &mut Receiver<Arc<Told>>,
+    first: News,
+    receiver: &mut Receiver<News>,
 ) -> Result<(), Gone> {
     let mut next = Some(first);
     for _ in 0..AT_ONCE {
-        let Some(told) = next.take() else { break };
-        feed_wanted(socket, subscription, &told).await?;
+        let Some(news) = next.take() else { break };
+        feed_news(socket, subscription, &news).await?;
         next = match receiver.try_recv() {
-            Ok(told) => Some(told),
+            Ok(news) => Some(news),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Lagged(missed)) => return Err(no_more(&RecvError::Lagged(missed))),
             Err(TryRecvError::Closed) => return Err(no_more(&RecvError::Closed)),
         };
     }
-    if let Some(told) = next {
-        feed_wanted(socket, subscription, &told).await?;
+    if let Some(news) = next {
+        feed_news(socket, subscription, &news).await?;
     }
     in_time(socket.flush()).await
+}
+
+async fn feed_news(
+    socket: &mut WebSocket,
+    subscription: &Subscription,
+    news: &News,
+) -> Result<(), Gone> {
+    match news {
+        News::Change(told) => feed_wanted(socket, subscription, told).await,
+        News::Gap(reason) => in_time(socket.feed(gap(reason))).await,
+    }
+}
+
+fn gap(reason: &str) -> Frame {
+    Frame::Text(json!({"gap": {"reason": reason}}).to_string().into())
 }
 
 async fn feed_wanted(
