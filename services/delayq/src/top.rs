@@ -43,7 +43,10 @@ pub async fn top(
     loop {
         let (status, overview) = api.ask("GET", "/v1/overview", None).await?;
         if status != 200 {
-            bail!("the console at {} refuses (--token): {status} {overview}", args.console);
+            bail!(
+                "the console at {} refuses (--token): {status} {overview}",
+                args.console
+            );
         }
         if args.json {
             out(&overview.to_string())?;
@@ -65,14 +68,24 @@ fn picture(overview: &Value, console: &str) -> String {
         Some(other) => other.to_string(),
         None => String::new(),
     };
-    let rows = |name: &str| overview.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let rows = |name: &str| {
+        overview
+            .get(name)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
     let mut lines = vec![format!("delayq at {console}")];
     let problems = rows("problems");
     if problems.is_empty() {
         lines.push("ready, no problems".to_owned());
     }
     for problem in &problems {
-        lines.push(format!("NOT READY  {}: {}", of(problem, "component"), of(problem, "reason")));
+        lines.push(format!(
+            "NOT READY  {}: {}",
+            of(problem, "component"),
+            of(problem, "reason")
+        ));
     }
     lines.push("\ntracked records, last five minutes\n  state       priority   changes".to_owned());
     for count in rows("counts") {
@@ -106,7 +119,10 @@ fn picture(overview: &Value, console: &str) -> String {
     }
     lines.push("\n  shard  handed over until   closing  owner".to_owned());
     for shard in rows("shards") {
-        let age_ms = shard.get("watermark_age_ms").and_then(Value::as_i64).unwrap_or(0);
+        let age_ms = shard
+            .get("watermark_age_ms")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
         let until = match age_ms {
             ahead if ahead < 0 => format!("{} s ahead", -ahead / 1000),
             behind => format!("{} s ago", behind / 1000),
@@ -137,7 +153,13 @@ mod tests {
             "shards": [{"shard": 3, "owner": "me", "watermark_age_ms": -420_000, "closing": false}],
         });
         let picture = picture(&overview, "here");
-        for part in ["NOT READY  shard 3: late", "published", "delayq-high", "420 s ahead", "me"] {
+        for part in [
+            "NOT READY  shard 3: late",
+            "published",
+            "delayq-high",
+            "420 s ahead",
+            "me",
+        ] {
             assert!(picture.contains(part), "{part} in {picture}");
         }
     }

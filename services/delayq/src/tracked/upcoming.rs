@@ -38,7 +38,12 @@ pub async fn upcoming(
     }
     for bucket in &upcoming.buckets {
         for one in &bucket.counts {
-            (output.out)(&format!("{}  {:>6}  {}", local(bucket.from_ms), one.count, one.output_topic))?;
+            (output.out)(&format!(
+                "{}  {:>6}  {}",
+                local(bucket.from_ms),
+                one.count,
+                one.output_topic
+            ))?;
         }
     }
     if upcoming.buckets.is_empty() {
