@@ -16,9 +16,9 @@ use crate::console_client::Api;
 /// Records of a delay and priority.
 const EACH: i64 = 20;
 /// Records of a priority in the burst.
-const BURST: i64 = 3_000;
+const BURST: i64 = 2_000;
 /// How far ahead the burst is due.
-const BURST_AHEAD_MS: i64 = 4_000;
+const BURST_AHEAD_MS: i64 = 8_000;
 /// How late a record may come with the machine that runs all of this besides.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long what must not come is waited for.
