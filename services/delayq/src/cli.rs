@@ -56,6 +56,9 @@ pub enum Command {
     Run {
         /// Role.
         role: RoleArg,
+        /// Of `all`: leave the console out.
+        #[arg(long)]
+        without_console: bool,
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
@@ -293,7 +296,14 @@ pub fn run_to_end(cli: Cli) -> ExitCode {
 /// What stopped it; [`ConfigErrors`] among them deserve [`EXIT_CONFIG`].
 pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
-        Command::Run { role, config } => run(role, config.load()?).await,
+        Command::Run {
+            role,
+            without_console,
+            config,
+        } => {
+            let console = matches!(role, RoleArg::Console | RoleArg::All) && !without_console;
+            run(role, console, config.load()?).await
+        }
         Command::Init { config, args } => {
             let config = config.load()?;
             telemetry::init_logs(&for_command(&config))?;
@@ -503,8 +513,7 @@ fn quiet(level: &str) -> LogConfig {
     }
 }
 
-async fn run(role: RoleArg, config: Config) -> anyhow::Result<u8> {
-    let console = matches!(role, RoleArg::Console | RoleArg::All);
+async fn run(role: RoleArg, console: bool, config: Config) -> anyhow::Result<u8> {
     run_over(role.roles(), console, config, None, Router::new()).await
 }
 

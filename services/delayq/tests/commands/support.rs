@@ -153,7 +153,12 @@ impl Installation {
             "kafka.session_timeout=6s".to_owned(),
             "kafka.revoke_timeout=5s".to_owned(),
         ]);
-        self.start(&["run", "all"])
+        self.start(&["run", "all", "--without-console"])
+    }
+
+    /// The console, as a process.
+    pub(crate) fn console(&self) -> Child {
+        self.start(&["run", "console"])
     }
 
     /// Creates all it needs.

@@ -24,6 +24,7 @@ async fn a_running_deployment_holds_every_point() {
     own.set(format!("console.listen={console}"));
     own.set(format!("console.operator_token={TOKEN}"));
     let _roles = own.roles();
+    let _console = own.console();
     let until = Instant::now() + LIMIT;
     while TcpStream::connect(&console).await.is_err() {
         assert!(Instant::now() < until, "the console does not listen");
