@@ -5,6 +5,7 @@
 //! is known of tracked records, through [`registry`]. An end is reported
 //! only after the other side has confirmed it.
 
+mod guard;
 pub mod pacer;
 pub mod payloads;
 pub mod publish;

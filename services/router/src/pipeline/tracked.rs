@@ -36,8 +36,10 @@ impl Router {
                 .register(&key, &record, replaces, || ticket.is_alive())
                 .await
             {
-                Some(Ok(())) => Registered::GoOn(record, ticket),
-                Some(Err(dropped)) => Registered::Dropped(dropped, ticket),
+                Some(answered) => match answered.answer {
+                    Ok(()) => Registered::GoOn(record, ticket),
+                    Err(dropped) => Registered::Dropped(dropped, ticket),
+                },
                 None => Registered::GivenUp,
             }
         });
@@ -57,7 +59,7 @@ impl Router {
                 .cancel_by_record(&key, version, || ticket.is_alive())
                 .await
             {
-                Some(answer) => Registered::Cancelled(answer, ticket),
+                Some(answered) => Registered::Cancelled(answered.answer, ticket),
                 None => Registered::GivenUp,
             }
         });
