@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use delayq_core::clock::Clock;
-use delayq_core::ports::{MessageIndex, MessageRegistry};
+use delayq_core::ports::{MessageIndex, MessageRegistry, TallyStore};
+use delayq_delivery::upcoming::UpcomingCounts;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,6 +38,10 @@ pub struct ConsolePorts {
     pub registry: Arc<dyn MessageRegistry>,
     /// Tracked records, listed.
     pub index: Arc<dyn MessageIndex>,
+    /// What comes due, as all processes counted it.
+    pub tallies: Arc<dyn TallyStore>,
+    /// Where this process counts what it cancels.
+    pub upcoming: Arc<UpcomingCounts>,
     /// What needs Kafka, or the rest of the deployment.
     pub operations: Arc<dyn Operations>,
     /// Wall clock.

@@ -24,7 +24,7 @@ use delayq_core::ports::{MessageChange, MessageFeed, MessageRegistry, Written};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::tracked::MessageRow;
-use delayq_embedded::MemoryMessageRegistry;
+use delayq_embedded::{MemoryMessageRegistry, MemoryTallyStore};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -114,6 +114,8 @@ impl Bench {
         let ports = ConsolePorts {
             registry: registry.clone(),
             index: registry.clone(),
+            tallies: Arc::new(MemoryTallyStore::default()),
+            upcoming: Arc::default(),
             operations: Arc::new(Nothing),
             clock: Arc::new(SystemClock),
         };

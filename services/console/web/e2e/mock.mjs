@@ -81,7 +81,7 @@ async function answer(world, token, request) {
 
 function api(world, method, [what, id, verb], query, body) {
   if (what === "overview") return { body: world.overview() };
-  if (what === "upcoming") return { body: world.upcoming() };
+  if (what === "upcoming") return { body: world.upcoming(Number(query.get("ahead_ms") ?? 3600000)) };
   if (what === "dead-letters") return letters(world, id, query, body);
   if (what !== "messages") throw new Refusal(404, "unknown", "no such request");
   if (!id) return method === "POST" ? send(world, body) : list(world, query);

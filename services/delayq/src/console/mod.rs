@@ -11,6 +11,7 @@ use delayq_console::ConsolePorts;
 use delayq_console::access::Access;
 use delayq_console::live::Hub;
 use delayq_core::ports::RecordSink;
+use delayq_delivery::upcoming::UpcomingCounts;
 use delayq_kafka::{KafkaSink, SinkSettings};
 use delayq_runtime::config::{Config, Secret};
 use delayq_runtime::health::Health;
@@ -27,6 +28,7 @@ pub struct Console {
     listener: TcpListener,
     routes: axum::Router,
     hub: Hub,
+    upcoming: Arc<UpcomingCounts>,
     backends: Backends,
 }
 
@@ -56,9 +58,12 @@ impl Console {
             clock: backends.clock.clone(),
             health: health.clone(),
         };
+        let upcoming = Arc::new(UpcomingCounts::default());
         let ports = ConsolePorts {
             registry: backends.registry.clone(),
             index: backends.index.clone(),
+            tallies: backends.tallies.clone(),
+            upcoming: upcoming.clone(),
             operations: Arc::new(operations),
             clock: backends.clock.clone(),
         };
@@ -73,6 +78,7 @@ impl Console {
             listener,
             routes,
             hub,
+            upcoming,
             backends,
         })
     }
@@ -92,12 +98,14 @@ impl Console {
     pub async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
         tracing::info!(address = %self.address()?, "the console is served");
         let (hub, feed, stopping) = (self.hub, self.backends.feed.clone(), stop.clone());
+        let counting = self.backends.upcoming_writer(self.upcoming);
+        let counting = tokio::spawn(counting.run(stop.clone()));
         let following = tokio::spawn(async move { hub.run(move || feed(), stopping).await });
         axum::serve(self.listener, self.routes)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
             .context("the console's socket")?;
         following.abort();
-        Ok(())
+        counting.await.context("counting what comes due")
     }
 }

@@ -29,6 +29,7 @@ use delayq_delivery::payloads::Payloads;
 use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Tracking, Work, start};
 use delayq_delivery::queue::{QueueSender, Sent};
 use delayq_delivery::registry::Registry;
+use delayq_delivery::upcoming::UpcomingCounts;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -58,6 +59,8 @@ pub struct RouterPorts {
     pub payloads: Arc<dyn PayloadStore>,
     /// Tracked records.
     pub registry: Arc<dyn MessageRegistry>,
+    /// Where what comes due is counted.
+    pub upcoming: Arc<UpcomingCounts>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
@@ -147,6 +150,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         sender,
         long,
         registry,
+        upcoming: ports.upcoming,
         reports,
         clock: ports.clock,
         health: ports.health,
@@ -160,6 +164,7 @@ struct Router {
     sender: Arc<QueueSender>,
     long: Arc<LongWriter>,
     registry: Arc<Registry>,
+    upcoming: Arc<UpcomingCounts>,
     reports: mpsc::UnboundedSender<Sent<Ticket>>,
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
@@ -366,6 +371,10 @@ impl Router {
         now_ms: i64,
         jobs: &mut Vec<Job<Ticket>>,
     ) {
+        // Canaries are nobody's.
+        if self.settings.policy.canary_topic.as_ref() != Some(&record.output_topic) {
+            self.upcoming.add(&record);
+        }
         let by_ms = pack_by_ms(
             record.due_ms,
             now_ms,

@@ -47,8 +47,8 @@ export class ApiClient {
     return this.get("v1/overview", {}, signal);
   }
 
-  upcoming(topic: string | undefined, signal?: AbortSignal): Promise<Upcoming> {
-    return this.get("v1/upcoming", { topic }, signal);
+  upcoming(aheadMs: number, signal?: AbortSignal): Promise<Upcoming> {
+    return this.get("v1/upcoming", { ahead_ms: aheadMs }, signal);
   }
 
   deadLetters(query: { reason?: string; target?: string; limit?: number; after?: string }, signal?: AbortSignal): Promise<DeadLetterPage> {

@@ -88,9 +88,12 @@ export interface BucketCount {
   count: number;
 }
 export interface Upcoming {
+  from_ms: number;
+  until_ms: number;
   bucket_ms: number;
   buckets: { from_ms: number; counts: BucketCount[] }[];
   exact: boolean;
+  unreadable: number;
 }
 
 export interface Shard {
