@@ -30,7 +30,7 @@ use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Trackin
 use delayq_delivery::queue::{QueueSender, Sent};
 use delayq_delivery::registry::Registry;
 use delayq_delivery::upcoming::UpcomingCounts;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,8 @@ pub struct RouterPorts {
 
 /// Time kept for arrival ahead of the due second and for the call itself.
 const PACK_RESERVE_MS: i64 = 1_000;
+/// Groups on their way to the long tier for each call that it takes at once: the next is ready when one ends.
+const LONG_SLOTS_A_CALL: usize = 2;
 /// The loop beats at least this often.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A loop silent for longer is stalled.
@@ -133,6 +135,9 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         short_ready: Default::default(),
         long_ready: VecDeque::new(),
         tasks: JoinSet::new(),
+        long_slots: Arc::new(Semaphore::new(
+            settings.store_concurrency * LONG_SLOTS_A_CALL,
+        )),
         registering: JoinSet::new(),
         partitions: Partitions::default(),
         revokes: Vec::new(),
@@ -174,6 +179,8 @@ struct Router {
     short_ready: [VecDeque<Packed<QueueGroup, Ticket>>; 3],
     long_ready: VecDeque<Packed<LongKey, Ticket>>,
     tasks: JoinSet<()>,
+    /// Groups on their way to the long tier.
+    long_slots: Arc<Semaphore>,
     /// Tracked records and cancels on their way to the registry.
     registering: JoinSet<Registered>,
     revokes: Vec<Revoke>,
