@@ -352,6 +352,7 @@ async fn without_the_token_there_is_no_socket() {
     let access = Access {
         viewer: Some("view".to_owned()),
         operator: Some("operate".to_owned()),
+        oidc: None,
     };
     let bench = Bench::new(access).await;
     assert!(connect_async(bench.url()).await.is_err());

@@ -158,3 +158,26 @@ export interface LiveChange {
   at_ms: number;
   message: Message;
 }
+
+/** Where people sign in: by authorization code with PKCE, as a public client. */
+export interface OidcOffer {
+  issuer: string;
+  client_id: string;
+  scopes: string[];
+  /** Which of the issuer's tokens the API takes. */
+  token: "id_token" | "access_token";
+  authorization_endpoint?: string;
+  token_endpoint?: string;
+  end_session_endpoint?: string;
+  /** Why nobody can sign in now. */
+  problem?: string;
+}
+
+/** How one gets in; told to everybody. */
+export interface AccessOffer {
+  asks: boolean;
+  tokens: boolean;
+  /** A load balancer signs people in: the page needs no token. */
+  load_balancer: boolean;
+  oidc: OidcOffer | null;
+}
