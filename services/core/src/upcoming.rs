@@ -250,6 +250,10 @@ pub struct TallyFault(String);
 /// It is damaged, or written by a later version.
 pub fn read(body: &[u8]) -> Result<Vec<Cell>, TallyFault> {
     let fault = |error: &dyn std::fmt::Display| TallyFault(error.to_string());
+    // zstd takes nothing for nothing.
+    if body.is_empty() {
+        return Err(fault(&"it is empty"));
+    }
     let plain = zstd::bulk::decompress(body, PART_MAX_BYTES).map_err(|e| fault(&e))?;
     let part = TallyPart::decode(plain.as_slice()).map_err(|e| fault(&e))?;
     let mut cells = Vec::new();

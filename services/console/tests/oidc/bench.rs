@@ -15,7 +15,7 @@ use delayq_console::operations::{Operations, Problem, Queue, Rescheduled, Sendin
 use delayq_console::{ConsolePorts, routes};
 use delayq_core::clock::{Clock, ManualClock};
 use delayq_core::tracked::MessageRow;
-use delayq_embedded::MemoryMessageRegistry;
+use delayq_embedded::{MemoryMessageRegistry, MemoryTallyStore};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -201,6 +201,8 @@ pub(crate) fn router(settings: OidcSettings, clock: Arc<dyn Clock>) -> Router {
     let ports = ConsolePorts {
         registry: registry.clone(),
         index: registry,
+        tallies: Arc::new(MemoryTallyStore::default()),
+        upcoming: Arc::default(),
         operations: Arc::new(Taking),
         clock: clock.clone(),
     };
