@@ -56,13 +56,8 @@ resource "aws_vpc_security_group_egress_rule" "gateways" {
   to_port           = 443
 }
 
-locals {
-  # Keys must be known before anything is made; whether there is a group is, its id is not.
-  brokers_by_group = var.kafka.security_group_id == null ? {} : { brokers = var.kafka.security_group_id }
-}
-
 resource "aws_vpc_security_group_egress_rule" "brokers" {
-  for_each = local.brokers_by_group
+  for_each = var.kafka.security_groups
 
   security_group_id            = aws_security_group.this["kafka"].id
   referenced_security_group_id = each.value
@@ -73,7 +68,7 @@ resource "aws_vpc_security_group_egress_rule" "brokers" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "brokers" {
-  for_each = local.brokers_by_group
+  for_each = var.kafka.security_groups
 
   security_group_id            = each.value
   referenced_security_group_id = aws_security_group.this["kafka"].id

@@ -153,8 +153,8 @@ variable "metrics" {
 variable "kafka" {
   description = <<-E
     The cluster. `auth`: `iam` (MSK; `cluster_arn` needed), `scram` or `mtls` (`secret_arn` needed: a JSON secret with `username` and `password`,
-    or with `certificate` and `key` in PEM), or `none` (no TLS: only for brokers that nobody else can reach). `security_group_id`: the brokers', to which a
-    rule for delayq is added; else `cidrs`, where the brokers are. `cluster_name`: MSK's name, to scale routers on its lag metrics.
+    or with `certificate` and `key` in PEM), or `none` (no TLS: only for brokers that nobody else can reach). `security_groups`: the brokers', by any name, to each
+    of which a rule for delayq is added; or `cidrs`: where the brokers are. `cluster_name`: MSK's name, to scale routers on its lag metrics.
     `secret_key_arn`: the secret's customer managed key.
   E
   type = object({
@@ -164,7 +164,7 @@ variable "kafka" {
     cluster_name      = optional(string)
     secret_arn        = optional(string)
     secret_key_arn    = optional(string)
-    security_group_id = optional(string)
+    security_groups   = optional(map(string), {})
     cidrs             = optional(list(string), [])
   })
 

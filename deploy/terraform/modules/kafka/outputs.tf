@@ -15,6 +15,6 @@ output "connection" {
     auth              = var.auth
     cluster_arn       = local.cluster
     cluster_name      = var.name
-    security_group_id = aws_security_group.this.id
+    security_groups   = { brokers = aws_security_group.this.id }
   }
 }

@@ -9,8 +9,8 @@ resource "aws_ecr_repository" "this" {
   }
 
   encryption_configuration {
-    encryption_type = var.kms_key_arn == null ? "AES256" : "KMS"
-    kms_key         = var.kms_key_arn
+    encryption_type = var.kms_key == null ? "AES256" : "KMS"
+    kms_key         = try(var.kms_key.arn, null)
   }
 }
 

@@ -3,9 +3,9 @@ variable "name" {
   type        = string
 }
 
-variable "kms_key_arn" {
-  description = "Key of the images; null: ECR's own."
-  type        = string
+variable "kms_key" {
+  description = "Key of the images, by its ARN; null: ECR's own."
+  type        = object({ arn = string })
   default     = null
 }
 

@@ -12,8 +12,10 @@ locals {
   # Between two delayq's ticks are 30 s; one that is not worked on by then carries nothing that the next does not.
   tick_retention_seconds = 300
 
-  queue_kms_key_arn = var.queue_encryption ? var.kms_key_arn : null
-  queue_sse_managed = var.queue_encryption && var.kms_key_arn == null ? true : null
+  queue_kms_key_arn = try(var.queue_encryption ? var.kms_key.arn : null, null)
+  # Fewer calls to KMS than with the default of 300 s.
+  queue_kms_reuse_seconds = var.queue_encryption && var.kms_key != null ? 3600 : null
+  queue_sse_managed       = var.queue_encryption && var.kms_key == null ? true : null
 }
 
 resource "aws_sqs_queue" "dead_letters" {
@@ -22,7 +24,7 @@ resource "aws_sqs_queue" "dead_letters" {
   name                              = "${var.name}-${each.key}-dead-letters"
   message_retention_seconds         = local.retention_seconds
   kms_master_key_id                 = local.queue_kms_key_arn
-  kms_data_key_reuse_period_seconds = local.queue_kms_key_arn == null ? null : 3600
+  kms_data_key_reuse_period_seconds = local.queue_kms_reuse_seconds
   sqs_managed_sse_enabled           = local.queue_sse_managed
 }
 
@@ -32,7 +34,7 @@ resource "aws_sqs_queue" "main" {
   name                              = "${var.name}-${each.key}"
   message_retention_seconds         = local.retention_seconds
   kms_master_key_id                 = local.queue_kms_key_arn
-  kms_data_key_reuse_period_seconds = local.queue_kms_key_arn == null ? null : 3600
+  kms_data_key_reuse_period_seconds = local.queue_kms_reuse_seconds
   sqs_managed_sse_enabled           = local.queue_sse_managed
 
   redrive_policy = jsonencode({
@@ -59,6 +61,6 @@ resource "aws_sqs_queue" "ticks" {
   content_based_deduplication       = false
   message_retention_seconds         = local.tick_retention_seconds
   kms_master_key_id                 = local.queue_kms_key_arn
-  kms_data_key_reuse_period_seconds = local.queue_kms_key_arn == null ? null : 3600
+  kms_data_key_reuse_period_seconds = local.queue_kms_reuse_seconds
   sqs_managed_sse_enabled           = local.queue_sse_managed
 }

@@ -99,11 +99,11 @@ resource "aws_dynamodb_table" "this" {
   }
 
   dynamic "server_side_encryption" {
-    for_each = var.kms_key_arn[*]
+    for_each = var.kms_key[*]
 
     content {
       enabled     = true
-      kms_key_arn = server_side_encryption.value
+      kms_key_arn = server_side_encryption.value.arn
     }
   }
 

@@ -9,9 +9,9 @@ variable "name" {
   }
 }
 
-variable "kms_key_arn" {
-  description = "Customer managed key for queues and tables. Null: SQS's own key and DynamoDB's own key, which cost nothing and cannot be revoked."
-  type        = string
+variable "kms_key" {
+  description = "Customer managed key for queues and tables, by its ARN. Null: SQS's own key and DynamoDB's own key, which cost nothing and cannot be revoked."
+  type        = object({ arn = string })
   default     = null
 }
 
