@@ -1,5 +1,5 @@
 # delayq to try things out, as cheap as it gets: one small task a role on Spot, no NAT gateway and no interface endpoints (tasks have public
-# addresses, and no way in), AWS's own keys, no console. About $28 a month while nobody uses it, see README.md.
+# addresses, and no way in), AWS's own keys, no console, no metrics in CloudWatch. About $20 a month while nobody uses it, see README.md.
 
 terraform {
   required_version = ">= 1.11"
@@ -57,6 +57,9 @@ module "delayq" {
 
   # Few canaries: with one of each kind a minute they are most of an idle deployment's calls.
   settings = { canary = { interval = "10m" } }
+
+  # Some 200 metrics at $0.30 a month would cost more than all the rest. /metrics is there all the same.
+  metrics = false
 
   customer_managed_keys = false
   log_retention_days    = 7
