@@ -228,6 +228,16 @@ variable "existing_vpc" {
     internet                 = optional(bool, true)
   })
   default = null
+
+  validation {
+    condition     = var.existing_vpc == null || var.console == null || try(length(var.existing_vpc.load_balancer_subnet_ids) >= 2, false)
+    error_message = "existing_vpc.load_balancer_subnet_ids: the console's load balancer needs subnets in two zones."
+  }
+
+  validation {
+    condition     = var.existing_vpc == null || try(var.existing_vpc.internet || length(var.existing_vpc.route_table_ids) > 0, false)
+    error_message = "existing_vpc.route_table_ids: without a way out (internet = false) tasks reach DynamoDB and S3 by gateway endpoints alone; name the subnets' route tables."
+  }
 }
 
 variable "endpoints" {
@@ -237,6 +247,11 @@ variable "endpoints" {
   E
   type        = set(string)
   default     = null
+
+  validation {
+    condition     = var.endpoints == null || try(length(var.endpoints), 0) == 0 || var.vpc != null || try(length(var.existing_vpc.route_table_ids) > 0, false)
+    error_message = "endpoints: in an existing VPC name route tables as well (existing_vpc.route_table_ids), or none are made."
+  }
 }
 
 # ---- storage
