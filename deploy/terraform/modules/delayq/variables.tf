@@ -230,11 +230,6 @@ variable "existing_vpc" {
   default = null
 
   validation {
-    condition     = var.existing_vpc == null || var.console == null || try(length(var.existing_vpc.load_balancer_subnet_ids) >= 2, false)
-    error_message = "existing_vpc.load_balancer_subnet_ids: the console's load balancer needs subnets in two zones."
-  }
-
-  validation {
     condition     = var.existing_vpc == null || try(var.existing_vpc.internet || length(var.existing_vpc.route_table_ids) > 0, false)
     error_message = "existing_vpc.route_table_ids: without a way out (internet = false) tasks reach DynamoDB and S3 by gateway endpoints alone; name the subnets' route tables."
   }
@@ -319,6 +314,11 @@ variable "console" {
     }))
   })
   default = null
+
+  validation {
+    condition     = var.existing_vpc == null || var.console == null || try(length(var.existing_vpc.load_balancer_subnet_ids) >= 2, false)
+    error_message = "existing_vpc.load_balancer_subnet_ids: the console's load balancer needs subnets in two zones."
+  }
 
   validation {
     condition     = var.console == null || try(var.console.oidc, null) == null || (var.vpc != null ? try(var.vpc.egress, "") != "none" : try(var.existing_vpc.internet, true))
