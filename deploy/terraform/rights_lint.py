@@ -12,7 +12,7 @@ ARNS = {
     "ticks": f"arn:aws:sqs:{ACCOUNT}:delayq-ticks.fifo",
     **{t: f"arn:aws:dynamodb:{ACCOUNT}:table/delayq-{t}" for t in ("batches", "shards", "payloads", "messages")},
     "messages-index": f"arn:aws:dynamodb:{ACCOUNT}:table/delayq-messages/index/by-due",
-    "messages-stream": f"arn:aws:dynamodb:{ACCOUNT}:table/delayq-messages/stream/2026-01-01T00:00:00.000",
+    "messages-stream": f"arn:aws:dynamodb:{ACCOUNT}:table/delayq-messages/stream/*",
     "cluster": f"arn:aws:kafka:{ACCOUNT}:cluster/example/0-1",
     **{t: f"arn:aws:kafka:{ACCOUNT}:topic/example/0-1/{t}" for t in ("delay-topics", "first-delay-topic", "output-topics", "dead-letter-topic", "canary-topic")},
     **{g: f"arn:aws:kafka:{ACCOUNT}:group/example/0-1/{g}" for g in ("router-group", "tail-group", "dead-letters-group")},

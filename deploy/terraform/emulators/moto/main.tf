@@ -60,6 +60,12 @@ resource "aws_sns_topic" "page" {
   name = "${var.name}-page"
 }
 
+module "tokens" {
+  source = "../../modules/tokens"
+
+  name = "${var.name}/console-tokens"
+}
+
 module "delayq" {
   source = "../../modules/delayq"
 
@@ -105,6 +111,7 @@ module "delayq" {
     }
   }
 
+  console_tokens     = module.tokens.secret
   oidc_client_secret = "not-a-secret"
   alarm_topics       = { page = [aws_sns_topic.page.arn] }
   second_ticks       = true

@@ -30,6 +30,13 @@ data "aws_availability_zones" "available" {
   state = "available"
 }
 
+module "tokens" {
+  source = "../../modules/tokens"
+  count  = var.console == null ? 0 : 1
+
+  name = "delayq-prod/console-tokens"
+}
+
 module "delayq" {
   source = "../../modules/delayq"
 
@@ -57,6 +64,7 @@ module "delayq" {
   }
 
   console            = var.console
+  console_tokens     = one(module.tokens[*].secret)
   oidc_client_secret = var.oidc_client_secret
   alarm_topics       = { page = var.page_topic_arns, ticket = var.alarm_topic_arns }
   log_retention_days = 90

@@ -10,5 +10,5 @@ output "console_alias" {
 
 output "console_tokens_secret" {
   description = "The secret with the console's tokens."
-  value       = module.delayq.console_tokens_secret
+  value       = one(module.tokens[*].secret.secret_arn)
 }

@@ -29,6 +29,13 @@ data "aws_availability_zones" "available" {
   state = "available"
 }
 
+module "tokens" {
+  source = "../../modules/tokens"
+  count  = var.console == null ? 0 : 1
+
+  name = "delayq-staging/console-tokens"
+}
+
 module "delayq" {
   source = "../../modules/delayq"
 
@@ -53,8 +60,8 @@ module "delayq" {
 
   storage = { point_in_time_recovery_days = 7 }
 
-  console = var.console == null ? null : merge(var.console, { deletion_protection = false })
-
+  console            = var.console
+  console_tokens     = one(module.tokens[*].secret)
   oidc_client_secret = var.oidc_client_secret
   alarm_topics       = { ticket = var.alarm_topic_arns, page = var.alarm_topic_arns }
   log_retention_days = 14

@@ -37,11 +37,12 @@ variable "kafka" {
 variable "console" {
   description = "The console, see modules/delayq; null: none."
   type = object({
-    certificate_arn    = string
-    ingress_cidrs      = list(string)
-    internal           = optional(bool, true)
-    access_logs_bucket = optional(string)
-    token_access       = optional(bool, false)
+    certificate_arn     = string
+    ingress_cidrs       = list(string)
+    internal            = optional(bool, true)
+    access_logs_bucket  = optional(string)
+    deletion_protection = optional(bool, false)
+    token_access        = optional(bool, false)
     oidc = optional(object({
       issuer                 = string
       authorization_endpoint = string

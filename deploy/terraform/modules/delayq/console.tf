@@ -39,6 +39,5 @@ module "console_service" {
     port             = local.ports.console
   }
 
-  # The secret must have its value, and the routers come first.
-  depends_on = [module.router, aws_secretsmanager_secret_version.console_tokens]
+  depends_on = [module.router]
 }

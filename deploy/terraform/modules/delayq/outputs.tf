@@ -28,11 +28,6 @@ output "console_alias" {
   value       = var.console == null ? null : { name = module.console[0].dns_name, zone_id = module.console[0].zone_id }
 }
 
-output "console_tokens_secret" {
-  description = "The secret with the console's tokens."
-  value       = one(aws_secretsmanager_secret.console_tokens[*].arn)
-}
-
 output "registry_url" {
   description = "What image names begin with, if there is a registry here."
   value       = one(module.registry[*].url)

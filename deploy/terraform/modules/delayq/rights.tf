@@ -34,6 +34,6 @@ module "rights" {
   repository_arns      = concat(var.image_repository_arns, module.registry[*].arn)
   log_group_arns       = { for role, group in aws_cloudwatch_log_group.this : role => group.arn }
   secret_arns          = local.secret_arns
-  secrets_key_arns     = concat(local.data_key_arns, var.kafka.secret_key_arn[*])
+  secrets_key_arns     = concat(local.data_key_arns, var.kafka.secret_key_arn[*], try(var.console_tokens.key_arns, []))
   permissions_boundary = var.permissions_boundary
 }

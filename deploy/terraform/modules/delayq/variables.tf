@@ -290,7 +290,7 @@ variable "log_retention_days" {
 variable "console" {
   description = <<-E
     The console behind a load balancer; null: it does not run. `internal`: private addresses only. `token_access`: see modules/console. Without
-    `oidc` people sign in with the tokens that are made. `oidc`: the provider (modules/console), and who may what: `operators` and `viewers` are values of the claim
+    `oidc` people sign in with tokens alone. `oidc`: the provider (modules/console), and who may what: `operators` and `viewers` are values of the claim
     `roles_claim`. With OIDC tasks need a way out: they fetch keys.
   E
   type = object({
@@ -333,10 +333,18 @@ variable "oidc_client_secret" {
   sensitive   = true
 }
 
-variable "console_token_version" {
-  description = "Raise it to replace the console's tokens; then restart the console (`aws ecs update-service --force-new-deployment`)."
-  type        = number
-  default     = 1
+variable "console_tokens" {
+  description = "The console's bearer tokens: `secret_arn` of a JSON secret with `operator_token` and `viewer_token`, as modules/tokens makes it, and `key_arns`, its customer managed key if it has one. Needed with a console."
+  type = object({
+    secret_arn = string
+    key_arns   = optional(list(string), [])
+  })
+  default = null
+
+  validation {
+    condition     = var.console == null || var.console_tokens != null
+    error_message = "console_tokens: the console listens off loopback only with tokens; make them by modules/tokens and give its output `secret`."
+  }
 }
 
 # ---- who is told

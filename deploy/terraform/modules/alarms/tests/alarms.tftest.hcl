@@ -17,14 +17,18 @@ variables {
 }
 
 run "documents" {
+  command = plan
+
   module {
     source = "../delayq/tests/documents"
   }
 }
 
 run "as_the_rules" {
+  command = plan
+
   assert {
-    condition     = setsubtract(run.documents.alerts, keys(output.alerts)) == toset([])
+    condition     = length(setsubtract(run.documents.alerts, keys(output.alerts))) == 0
     error_message = "An alert of rules.yml has no alarm."
   }
 

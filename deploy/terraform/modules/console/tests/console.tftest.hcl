@@ -28,6 +28,8 @@ variables {
 }
 
 run "tokens_only" {
+  command = plan
+
   assert {
     condition     = aws_lb_listener.https.protocol == "HTTPS" && aws_lb_listener.https.ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06" && [for a in aws_lb_listener.https.default_action : a.type] == ["forward"]
     error_message = "The listener speaks TLS, and forwards."
@@ -45,6 +47,8 @@ run "tokens_only" {
 }
 
 run "single_sign_on" {
+  command = plan
+
   variables {
     oidc = {
       issuer                 = "https://id.example.com"

@@ -37,6 +37,8 @@ variables {
 }
 
 run "scales" {
+  command = plan
+
   assert {
     condition     = { for s in aws_ecs_service.this.capacity_provider_strategy : s.capacity_provider => [s.base, s.weight] } == { FARGATE = [2, 1], FARGATE_SPOT = [0, 4] }
     error_message = "The least number of tasks is on demand, most of the others Spot."
@@ -64,6 +66,8 @@ run "scales" {
 }
 
 run "fixed" {
+  command = plan
+
   variables {
     max  = 2
     spot = "none"

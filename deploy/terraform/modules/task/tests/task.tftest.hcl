@@ -25,6 +25,8 @@ variables {
 }
 
 run "container" {
+  command = plan
+
   assert {
     condition = length(jsondecode(aws_ecs_task_definition.this.container_definitions)) == 1 && toset(keys(jsondecode(aws_ecs_task_definition.this.container_definitions)[0])) == toset([
       "name", "image", "essential", "command", "user", "readonlyRootFilesystem", "privileged", "stopTimeout", "linuxParameters", "ulimits",
@@ -66,6 +68,8 @@ run "container" {
 }
 
 run "no_health_command" {
+  command = plan
+
   variables {
     health_command = []
   }
@@ -77,6 +81,8 @@ run "no_health_command" {
 }
 
 run "fargate_has_8_gib_with_1_vcpu" {
+  command = plan
+
   variables {
     cpu    = 1024
     memory = 8192
