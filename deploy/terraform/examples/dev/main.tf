@@ -20,10 +20,6 @@ provider "aws" {
   }
 }
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
 module "delayq" {
   source = "../../modules/delayq"
 
@@ -40,7 +36,7 @@ module "delayq" {
   }
 
   vpc = {
-    availability_zones = slice(data.aws_availability_zones.available.names, 0, 2)
+    availability_zones = var.availability_zones
     egress             = "public"
   }
 

@@ -26,10 +26,6 @@ provider "aws" {
   }
 }
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
 module "tokens" {
   source = "../../modules/tokens"
   count  = var.console == null ? 0 : 1
@@ -48,7 +44,7 @@ module "delayq" {
 
   vpc = {
     cidr                    = "10.42.0.0/20"
-    availability_zones      = slice(data.aws_availability_zones.available.names, 0, 3)
+    availability_zones      = var.availability_zones
     egress                  = "nat-per-zone"
     flow_log_retention_days = 30
   }

@@ -25,10 +25,6 @@ provider "aws" {
   }
 }
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
 module "tokens" {
   source = "../../modules/tokens"
   count  = var.console == null ? 0 : 1
@@ -47,7 +43,7 @@ module "delayq" {
 
   vpc = {
     cidr               = "10.41.0.0/20"
-    availability_zones = slice(data.aws_availability_zones.available.names, 0, 2)
+    availability_zones = var.availability_zones
     egress             = "nat"
   }
 

@@ -20,11 +20,6 @@ override_data {
 }
 
 override_data {
-  target = data.aws_availability_zones.available
-  values = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
-}
-
-override_data {
   target = module.delayq.module.network[0].data.aws_caller_identity.current
   values = { account_id = "123456789012" }
 }

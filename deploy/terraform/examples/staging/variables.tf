@@ -4,6 +4,12 @@ variable "region" {
   default     = "eu-central-1"
 }
 
+variable "availability_zones" {
+  description = "Zones of that region to use. Named, so that subnets stay where they are when AWS opens another."
+  type        = list(string)
+  default     = ["eu-central-1a", "eu-central-1b"]
+}
+
 variable "image" {
   description = "The image, REPOSITORY:TAG or REPOSITORY@sha256:…"
   type        = string

@@ -13,6 +13,7 @@ locals {
 }
 
 resource "aws_security_group" "this" {
+  # checkov:skip=CKV2_AWS_5:attached to the services, in modules/service, which checkov does not follow
   for_each = local.security_groups
 
   name        = "${var.name}-${each.key}"

@@ -1,4 +1,5 @@
 resource "aws_ecs_cluster" "this" {
+  # checkov:skip=CKV_AWS_65:see containerInsights below
   name = var.name
 
   # delayq's metrics and ECS's own say enough; Container Insights costs $0.30 a metric and month.
@@ -14,6 +15,7 @@ resource "aws_ecs_cluster_capacity_providers" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
+  # checkov:skip=CKV_AWS_338:how long is the variable's to say: these are working logs, and a year of them costs more than it tells
   for_each = toset(local.roles)
 
   name              = "/delayq/${var.name}/${each.key}"

@@ -40,11 +40,11 @@ variable "health_command" {
 }
 
 variable "services" {
-  description = <<-E
+  description = <<-EOT
     Size and number of each role. `cpu` in units (1,024 a vCPU), `memory` in MiB, a pair that Fargate has; autoscaling moves between `min`
     and `max` tasks; `spot`: `none`, `beyond-min` (what autoscaling adds) or `all`. More routers than partitions idle, and more schedulers
     than `long.shards` do as well.
-  E
+  EOT
   type = object({
     router = optional(object({
       cpu = optional(number, 512), memory = optional(number, 1024), min = optional(number, 2), max = optional(number, 6), spot = optional(string, "beyond-min")
@@ -107,10 +107,10 @@ variable "topics" {
 }
 
 variable "settings" {
-  description = <<-E
+  description = <<-EOT
     More of delayq's configuration (docs/configuration.md): section to field to value, such as { long = { shards = "8" } }. Each becomes a
     variable DELAYQ_SECTION__FIELD; a property of librdkafka goes to { kafka = { properties__fetch_min_bytes = "1" } }. Not for secrets.
-  E
+  EOT
   type        = map(map(string))
   default     = {}
 
@@ -151,12 +151,12 @@ variable "metrics" {
 # ---- Kafka
 
 variable "kafka" {
-  description = <<-E
+  description = <<-EOT
     The cluster. `auth`: `iam` (MSK; `cluster_arn` needed), `scram` or `mtls` (`secret_arn` needed: a JSON secret with `username` and `password`,
     or with `certificate` and `key` in PEM), or `none` (no TLS: only for brokers that nobody else can reach). `security_groups`: the brokers', by any name, to each
     of which a rule for delayq is added; or `cidrs`: where the brokers are. `cluster_name`: MSK's name, to scale routers on its lag metrics.
     `secret_key_arn`: the secret's customer managed key.
-  E
+  EOT
   type = object({
     bootstrap_servers = string
     auth              = string
@@ -214,11 +214,11 @@ variable "vpc" {
 }
 
 variable "existing_vpc" {
-  description = <<-E
+  description = <<-EOT
     A VPC that is there. Tasks go to `task_subnet_ids` (`public_ip`: with a public address, in public subnets without NAT), the console's load balancer to
     `load_balancer_subnet_ids`, the gateway endpoints into `route_table_ids` (by any name; empty: no endpoints are made). `internet`: whether tasks may
     call HTTPS anywhere; false needs endpoints.
-  E
+  EOT
   type = object({
     id                       = string
     task_subnet_ids          = list(string)
@@ -236,10 +236,10 @@ variable "existing_vpc" {
 }
 
 variable "endpoints" {
-  description = <<-E
+  description = <<-EOT
     Interface endpoints, $7.30 a month each in each zone: null makes those without which nothing works when tasks have no way out (`egress` is `none`:
     sqs, ecr.api, ecr.dkr, logs, secretsmanager), else none. `["sqs"]` beside a NAT gateway pays from about 420 GB a month in two zones.
-  E
+  EOT
   type        = set(string)
   default     = null
 
@@ -288,11 +288,11 @@ variable "log_retention_days" {
 # ---- console
 
 variable "console" {
-  description = <<-E
+  description = <<-EOT
     The console behind a load balancer; null: it does not run. `internal`: private addresses only. `token_access`: see modules/console. Without
     `oidc` people sign in with tokens alone. `oidc`: the provider (modules/console), and who may what: `operators` and `viewers` are values of the claim
     `roles_claim`. With OIDC tasks need a way out: they fetch keys.
-  E
+  EOT
   type = object({
     certificate_arn     = string
     ingress_cidrs       = list(string)

@@ -35,6 +35,7 @@ resource "aws_msk_serverless_cluster" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "brokers" {
+  # checkov:skip=CKV_AWS_338:how long is the variable's to say: these are working logs, and a year of them costs more than it tells
   for_each = local.provisioned
 
   name              = "/delayq/${var.name}/brokers"
@@ -49,13 +50,13 @@ resource "aws_msk_configuration" "this" {
   kafka_versions = [var.kafka_version]
 
   # acks=all is worth what min.insync.replicas says.
-  server_properties = <<-E
+  server_properties = <<-EOT
     auto.create.topics.enable=false
     default.replication.factor=${local.replicas}
     min.insync.replicas=${max(1, local.replicas - 1)}
     unclean.leader.election.enable=false
     offset.metadata.max.bytes=4096
-  E
+  EOT
 
   lifecycle {
     create_before_destroy = true

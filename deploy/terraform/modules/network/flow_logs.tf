@@ -7,6 +7,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
+  # checkov:skip=CKV_AWS_338:how long is the variable's to say: these are working logs, and a year of them costs more than it tells
   for_each = local.flow_logs
 
   name              = "/delayq/${var.name}/flow-logs"

@@ -24,11 +24,11 @@ variable "availability_zones" {
 }
 
 variable "egress" {
-  description = <<-E
+  description = <<-EOT
     How tasks reach what has no endpoint in the VPC: `public` (they have public addresses, and no way in: $3.65 a task-month, the
     cheapest for a few tasks), `nat` (one NAT gateway, $32.85 a month and $0.045 a GB), `nat-per-zone` (one in each zone: none of them can
     take all down) or `none` (interface endpoints alone: then the console shows no live changes and takes no OIDC, see README.md).
-  E
+  EOT
   type        = string
 
   validation {

@@ -1,6 +1,7 @@
 # Where the image lives. One tag names one image for ever.
 
 resource "aws_ecr_repository" "this" {
+  # checkov:skip=CKV_AWS_136:with a key of one's own where the deployment has one (customer_managed_keys); ECR encrypts in any case
   name                 = var.name
   image_tag_mutability = "IMMUTABLE"
 

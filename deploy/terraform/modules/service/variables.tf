@@ -84,10 +84,10 @@ variable "backlog" {
 }
 
 variable "pressures" {
-  description = <<-E
+  description = <<-EOT
     Signs that more tasks are needed at once, each an alarm with a step: `expression` (Metrics Insights, or metric math over `metrics`)
     above `above` for `minutes` adds `add` tasks; below `below` (if given) for 15 minutes takes one away.
-  E
+  EOT
   type = map(object({
     expression = string
     metrics = optional(map(object({

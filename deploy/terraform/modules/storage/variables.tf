@@ -45,11 +45,11 @@ variable "deletion_protection" {
 }
 
 variable "capacity" {
-  description = <<-E
+  description = <<-EOT
     Provisioned capacity with autoscaling, for some or all tables (`batches`, `shards`, `payloads`, `messages`); a table that is not
     named is on demand, which is the default and right until a steady load is known. Units a second; `target_percent` is the use that
     autoscaling aims at. The index of `messages` gets the write capacity of its table.
-  E
+  EOT
   type = map(object({
     read_min       = optional(number, 5)
     read_max       = number
