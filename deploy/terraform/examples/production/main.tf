@@ -39,6 +39,7 @@ module "delayq" {
   name                  = "delayq-prod"
   image                 = var.image
   image_repository_arns = var.image_repository_arns
+  metrics_namespace     = "delayq-prod"
   topics                = { allow = var.targets }
   kafka                 = var.kafka
 

@@ -38,6 +38,7 @@ module "delayq" {
   name                  = "delayq-staging"
   image                 = var.image
   image_repository_arns = var.image_repository_arns
+  metrics_namespace     = "delayq-staging"
   topics                = { allow = var.targets }
   kafka                 = var.kafka
 

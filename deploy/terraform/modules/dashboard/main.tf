@@ -8,22 +8,20 @@ locals {
   # All series of a metric, summed over roles by a label: SEARCH gives one series for each set of dimensions.
   search = {
     for metric, stat in {
-      delayq_router_records_total             = "Sum"
-      delayq_published_total                  = "Sum"
-      delayq_dead_letters_total               = "Sum"
-      delayq_publish_retries_total            = "Sum"
-      delayq_queue_send_retries_total         = "Sum"
-      delayq_router_routed_total              = "Sum"
-      delayq_scheduler_behind_ms              = "Maximum"
-      delayq_scheduler_watermark_age_ms       = "Maximum"
-      delayq_aws_requests_total               = "Sum"
-      delayq_aws_cost_nanodollars_total       = "Sum"
-      delayq_component_ready                  = "Minimum"
-      delayq_canary_overdue                   = "Maximum"
-      delayq_emitter_held_bytes               = "Maximum"
-      delayq_router_held_bytes                = "Maximum"
-      delayq_emitter_put_back_total           = "Sum"
-      delayq_emitter_duplicates_dropped_total = "Sum"
+      delayq_router_records_total       = "Sum"
+      delayq_published_total            = "Sum"
+      delayq_dead_letters_total         = "Sum"
+      delayq_publish_retries_total      = "Sum"
+      delayq_router_routed_total        = "Sum"
+      delayq_scheduler_behind_ms        = "Maximum"
+      delayq_scheduler_watermark_age_ms = "Maximum"
+      delayq_aws_throttled_total        = "Sum"
+      delayq_kafka_lag_records          = "Sum"
+      delayq_aws_cost_nanodollars_total = "Sum"
+      delayq_component_ready            = "Minimum"
+      delayq_canary_overdue             = "Maximum"
+      delayq_emitter_held_bytes         = "Maximum"
+      delayq_router_held_bytes          = "Maximum"
     } : metric => "SEARCH('Namespace=\"${local.ns}\" MetricName=\"${metric}\"', '${stat}', 60)"
   }
 
@@ -65,7 +63,7 @@ locals {
       { title = "Shards: behind their lead, ms (0 is well; late at 420000)", metrics = [[{ expression = local.search["delayq_scheduler_behind_ms"], id = "e1" }]], stacked = false },
       { title = "Shards: age of the watermark, ms (below 0 is well)", metrics = [[{ expression = local.search["delayq_scheduler_watermark_age_ms"], id = "e1" }]], stacked = false },
       { title = "Not ready (0), by part", metrics = [[{ expression = local.search["delayq_component_ready"], id = "e1" }]], stacked = false },
-      { title = "Retries a minute", metrics = [[{ expression = local.search["delayq_publish_retries_total"], id = "e1" }], [{ expression = local.search["delayq_queue_send_retries_total"], id = "e2" }]], stacked = false },
+      { title = "Retries a minute", metrics = [[{ expression = local.search["delayq_publish_retries_total"], id = "e1" }]], stacked = false },
       { title = "Dead letters a minute, by reason", metrics = [[{ expression = local.search["delayq_dead_letters_total"], id = "e1" }]], stacked = true },
       {
         title   = "Dead-letter queues"
@@ -88,7 +86,7 @@ locals {
         ]]...)
         stacked = false
       },
-      { title = "Calls to AWS a minute, by operation and outcome", metrics = [[{ expression = local.search["delayq_aws_requests_total"], id = "e1" }]], stacked = false },
+      { title = "Calls that AWS throttled a minute", metrics = [[{ expression = local.search["delayq_aws_throttled_total"], id = "e1" }]], stacked = false },
       {
         title = "SQS and DynamoDB, dollars per million records"
         metrics = [
@@ -117,7 +115,7 @@ locals {
         ]]...)
         stacked = false
       },
-      { title = "Put back, and duplicates dropped, a minute", metrics = [[{ expression = local.search["delayq_emitter_put_back_total"], id = "e1" }], [{ expression = local.search["delayq_emitter_duplicates_dropped_total"], id = "e2" }]], stacked = false },
+      { title = "Lag of the routers, records", metrics = [[{ expression = local.search["delayq_kafka_lag_records"], id = "e1" }]], stacked = true },
     ],
   )
 

@@ -40,7 +40,7 @@ locals {
     },
     { for property, value in local.kafka_properties : "DELAYQ_KAFKA__PROPERTIES__${property}" => value },
     var.config_file == null ? {} : { DELAYQ_CONFIG = var.config_file },
-    var.metrics ? { DELAYQ_METRICS__EMF = "true" } : {},
+    var.metrics ? { DELAYQ_METRICS__EMF = "true", DELAYQ_METRICS__EMF_NAMESPACE = var.metrics_namespace } : {},
     merge([for section, fields in var.settings : { for field, value in fields : "DELAYQ_${upper(section)}__${upper(field)}" => value }]...),
   )
 
@@ -53,9 +53,9 @@ locals {
         DELAYQ_CONSOLE__OIDC__ISSUER    = local.oidc.issuer
         DELAYQ_CONSOLE__OIDC__CLIENT_ID = local.oidc.client_id
         DELAYQ_CONSOLE__OIDC__OPERATORS = join(",", local.oidc.operators)
-        DELAYQ_CONSOLE__OIDC__VIEWERS   = join(",", local.oidc.viewers)
         DELAYQ_CONSOLE__OIDC__ALB       = module.console[0].load_balancer_arn
       },
+      length(local.oidc.viewers) == 0 ? {} : { DELAYQ_CONSOLE__OIDC__VIEWERS = join(",", local.oidc.viewers) },
       local.oidc.roles_claim == null ? {} : { DELAYQ_CONSOLE__OIDC__ROLES_CLAIM = local.oidc.roles_claim },
     ),
   )

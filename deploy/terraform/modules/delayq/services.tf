@@ -62,12 +62,22 @@ locals {
     }
   }
 
-  lag_metrics = var.kafka.cluster_name == null ? {} : {
+  # Each router tells the lag of the partitions that it has; MSK that of the group.
+  own_lag_metrics = {
+    for i, topic in var.topics.delay : "lag${i}" => {
+      namespace  = var.metrics_namespace
+      name       = "delayq_kafka_lag_records"
+      stat       = "Average"
+      dimensions = { role = "router", topic = topic }
+    }
+  }
+
+  msk_lag_metrics = {
     for i, topic in var.topics.delay : "lag${i}" => {
       namespace  = "AWS/Kafka"
       name       = "SumOffsetLag"
       stat       = "Maximum"
-      dimensions = { "Cluster Name" = var.kafka.cluster_name, "Consumer Group" = local.router_group, "Topic" = topic }
+      dimensions = { "Cluster Name" = coalesce(var.kafka.cluster_name, "unknown"), "Consumer Group" = local.router_group, "Topic" = topic }
     }
   }
 
@@ -76,8 +86,12 @@ locals {
   scaling = {
     router = {
       cpu_target_percent = 60
-      backlog            = length(local.lag_metrics) == 0 ? null : { target = 50000, metrics = local.lag_metrics }
-      pressures          = {}
+      backlog = !var.metrics && var.kafka.cluster_name == null ? null : {
+        target    = 50000
+        of_a_task = var.metrics
+        metrics   = var.metrics ? local.own_lag_metrics : local.msk_lag_metrics
+      }
+      pressures = {}
     }
 
     # Behind: the lead (7 min) less a minute or so, as the watermark's age is seen before a bucket of 5 min is due.
@@ -95,7 +109,7 @@ locals {
 
     emitter = {
       cpu_target_percent = 60
-      backlog            = { target = 20, metrics = local.queue_metric["ApproximateNumberOfMessagesVisible"] }
+      backlog            = { target = 20, of_a_task = false, metrics = local.queue_metric["ApproximateNumberOfMessagesVisible"] }
       pressures = merge(
         {
           # SQS counts from the send, and a message may ask for 900 s of delay: what is older is late.

@@ -137,7 +137,7 @@ variable "config_file" {
 }
 
 variable "metrics_namespace" {
-  description = "CloudWatch namespace that delayq writes its metrics to."
+  description = "CloudWatch namespace that delayq writes its metrics to: one for each deployment of an account and region, or their alarms ring together."
   type        = string
   default     = "delayq"
 }
@@ -154,7 +154,7 @@ variable "kafka" {
   description = <<-EOT
     The cluster. `auth`: `iam` (MSK; `cluster_arn` needed), `scram` or `mtls` (`secret_arn` needed: a JSON secret with `username` and `password`,
     or with `certificate` and `key` in PEM), or `none` (no TLS: only for brokers that nobody else can reach). `security_groups`: the brokers', by any name, to each
-    of which a rule for delayq is added; or `cidrs`: where the brokers are. `cluster_name`: MSK's name, to scale routers on its lag metrics.
+    of which a rule for delayq is added; or `cidrs`: where the brokers are. `cluster_name`: MSK's name, to scale routers on its lag metrics where delayq's own are off (`metrics`).
     `secret_key_arn`: the secret's customer managed key.
   EOT
   type = object({

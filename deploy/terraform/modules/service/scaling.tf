@@ -63,7 +63,7 @@ resource "aws_appautoscaling_policy" "backlog" {
 
     customized_metric_specification {
       dynamic "metrics" {
-        for_each = merge({ for id, m in var.backlog.metrics : id => m }, { running = local.running })
+        for_each = merge({ for id, m in var.backlog.metrics : id => m }, var.backlog.of_a_task ? {} : { running = local.running })
 
         content {
           id          = metrics.key
@@ -92,7 +92,7 @@ resource "aws_appautoscaling_policy" "backlog" {
       metrics {
         id          = "per_task"
         label       = "Backlog for each ${var.role}"
-        expression  = "(${join(" + ", [for id in sort(keys(var.backlog.metrics)) : "FILL(${id}, 0)"])}) / FILL(running, 1)"
+        expression  = "(${join(" + ", [for id in sort(keys(var.backlog.metrics)) : "FILL(${id}, 0)"])})${var.backlog.of_a_task ? "" : " / FILL(running, 1)"}"
         return_data = true
       }
     }

@@ -70,9 +70,10 @@ variable "cpu_target_percent" {
 }
 
 variable "backlog" {
-  description = "Work that waits, which autoscaling keeps at `target` for each task: the sum of `metrics`. Null: it has no such measure."
+  description = "Work that waits, which autoscaling keeps at `target` for each task: the sum of `metrics`, which are averages of tasks already if `of_a_task`. Null: it has no such measure."
   type = object({
-    target = number
+    target    = number
+    of_a_task = optional(bool, false)
     metrics = map(object({
       namespace  = string
       name       = string

@@ -44,10 +44,12 @@ locals {
 
   health_check = {
     healthCheck = {
-      command     = var.health_command
-      interval    = 10
+      command = var.health_command
+      # `delayq health` asks /readyz, which is false while Kafka or a queue is away as well. ECS replaces what is unhealthy, and that mends nothing
+      # then: so only after five minutes.
+      interval    = 30
       timeout     = 5
-      retries     = 3
+      retries     = 10
       startPeriod = 60
     }
   }

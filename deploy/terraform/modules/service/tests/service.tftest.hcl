@@ -65,6 +65,19 @@ run "scales" {
   }
 }
 
+run "backlog_of_a_task" {
+  command = plan
+
+  variables {
+    backlog = { target = 50000, of_a_task = true, metrics = { lag0 = { namespace = "delayq", name = "delayq_kafka_lag_records", stat = "Average", dimensions = { role = "router", topic = "delayq.delay" } } } }
+  }
+
+  assert {
+    condition     = [for m in aws_appautoscaling_policy.backlog[0].target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : m.expression if m.return_data] == ["(FILL(lag0, 0))"]
+    error_message = "An average of tasks is not divided again."
+  }
+}
+
 run "fixed" {
   command = plan
 

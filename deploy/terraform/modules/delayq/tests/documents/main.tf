@@ -5,11 +5,12 @@ locals {
 
   # A section begins with "## `[name]`", a field is the first cell of a row.
   sections = [for part in split("\n## `[", file("${local.root}/docs/configuration.md")) : part if can(regex("^[a-z]+\\]", part))]
-  fields   = { for part in local.sections : regex("^([a-z]+)\\]", part)[0] => [for f in regexall("\n\\| `([a-z_]+)` \\|", part) : f[0]] }
+  fields   = { for part in local.sections : regex("^([a-z]+)\\]", part)[0] => [for f in regexall("\n\\| `([a-z_.]+)` \\|", part) : replace(f[0], ".", "__")] }
 
   # In the code of the same change, and in docs/configuration.md from then on.
   coming = [
     "DELAYQ_METRICS__EMF",
+    "DELAYQ_METRICS__EMF_NAMESPACE",
     "DELAYQ_CONSOLE__OIDC__ISSUER",
     "DELAYQ_CONSOLE__OIDC__CLIENT_ID",
     "DELAYQ_CONSOLE__OIDC__OPERATORS",
@@ -36,11 +37,19 @@ output "severities" {
   value       = { for rule in local.rules.groups[0].rules : rule.alert => rule.labels.severity }
 }
 
+locals {
+  # `metrics.emf_metrics`: what goes to CloudWatch by default.
+  sent = "${local.root}/services/runtime/src/config/metrics.rs"
+}
+
 output "metrics" {
-  description = "Names of delayq's metrics, as they stand in its sources."
-  value = toset(flatten([
-    for source in fileset(local.root, "{services,scheduler}/**/src/**/*.rs") : [for m in regexall("\"(delayq_[a-z_0-9]+)\"", file("${local.root}/${source}")) : m[0]]
-  ]))
+  description = "Names of delayq's metrics that go to CloudWatch, as they stand in its sources; before there is such a list, all of them, and two to come."
+  value = toset(fileexists(local.sent) ? [for m in regexall("\"(delayq_[a-z_0-9]+)\"", regex("(?s)const NAMES[^;]*;[^;]*;", file(local.sent))) : m[0]] : concat(
+    flatten([
+      for source in fileset(local.root, "{services,scheduler}/**/src/**/*.rs") : [for m in regexall("\"(delayq_[a-z_0-9]+)\"", file("${local.root}/${source}")) : m[0]]
+    ]),
+    ["delayq_kafka_lag_records", "delayq_aws_throttled_total"],
+  ))
 }
 
 output "rights" {
