@@ -21,7 +21,9 @@ use crate::names::TableNames;
 pub(crate) const PARTITION: &str = "p";
 /// Range key.
 pub(crate) const SHARD: &str = "n";
-/// The hash key's only value.
+/// TTL attribute of what is kept beside the state rows ([`crate::dynamo_tallies`]); they have none, and never expire.
+pub(crate) const EXPIRES: &str = crate::dynamo_batches::EXPIRES;
+/// The hash key's value of all state rows.
 const SHARDS: &str = "shards";
 const WATERMARK: &str = "watermark";
 const CLOSING: &str = "closing";

@@ -3,7 +3,7 @@
 //! - [`connect`]: clients from settings, time-outs, the clock skew seen in the answers.
 //! - `errors`: one place that says what a failed call means.
 //! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`],
-//!   [`dynamo_messages`], [`dynamo_message_index`], [`dynamo_message_feed`]: the tables.
+//!   [`dynamo_messages`], [`dynamo_message_index`], [`dynamo_message_feed`], [`dynamo_tallies`]: the tables.
 //! - [`names`], [`provision`], [`inspect`]: what the queues and tables are called, how they come to be, how they are.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
@@ -16,6 +16,7 @@ pub mod dynamo_message_index;
 pub mod dynamo_messages;
 pub mod dynamo_payloads;
 pub mod dynamo_shards;
+pub mod dynamo_tallies;
 mod errors;
 mod feed_shards;
 pub mod inspect;
@@ -38,6 +39,7 @@ pub use dynamo_message_feed::DynamoMessageFeed;
 pub use dynamo_messages::DynamoMessageRegistry;
 pub use dynamo_payloads::DynamoPayloadStore;
 pub use dynamo_shards::DynamoShardState;
+pub use dynamo_tallies::DynamoTallyStore;
 pub use inspect::{
     ChangeStream, DueIndex, QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables,
     queue_depth,

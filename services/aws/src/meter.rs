@@ -25,16 +25,19 @@ pub(crate) enum Tier {
     Payloads,
     /// The rows of tracked records.
     Tracked,
+    /// Counts of what comes due.
+    Upcoming,
 }
 
 impl Tier {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Queues,
         Self::Ticks,
         Self::Batches,
         Self::Shards,
         Self::Payloads,
         Self::Tracked,
+        Self::Upcoming,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Tier {
             Self::Shards => "shards",
             Self::Payloads => "payloads",
             Self::Tracked => "tracked",
+            Self::Upcoming => "upcoming",
         }
     }
 

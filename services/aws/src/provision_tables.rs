@@ -122,7 +122,7 @@ pub(crate) fn needed(names: &TableNames) -> [Needed; 4] {
             hash: (dynamo_shards::PARTITION, ScalarAttributeType::S),
             range: Some((dynamo_shards::SHARD, ScalarAttributeType::N)),
         },
-        expires: None,
+        expires: Some(dynamo_shards::EXPIRES),
         stream: None,
         index: None,
     };

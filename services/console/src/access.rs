@@ -1,22 +1,28 @@
-//! Who may do what: tokens for viewers and operators; requests that a foreign page makes a browser send are refused.
+//! Who may do what: tokens, and single sign-on, for viewers and operators; requests that a foreign page makes a browser send are
+//! refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use delayq_core::clock::EpochMs;
 
 use crate::error::ApiError;
+use crate::oidc::Oidc;
 
-/// Tokens. Without any, everybody who reaches the address is an operator: for loopback only.
+/// Tokens and single sign-on. Without any, everybody who reaches the address is an operator: for loopback only.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// Of those who may look.
+    /// Token of those who may look.
     pub viewer: Option<String>,
-    /// Of those who may also change things, and see payloads.
+    /// Token of those who may also change things, and see payloads.
     pub operator: Option<String>,
+    /// People and programs with tokens of an issuer.
+    pub oidc: Option<Oidc>,
 }
 
 impl std::fmt::Debug for Access {
@@ -25,9 +31,9 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// Who asks.
+/// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Role {
     /// May look.
     Viewer,
     /// May also change things.
@@ -36,7 +42,7 @@ pub enum Who {
     Local,
 }
 
-impl Who {
+impl Role {
     /// For the audit log.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -46,18 +52,77 @@ impl Who {
             Self::Local => "local",
         }
     }
+}
+
+/// Somebody whom the issuer knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The issuer's name for it (`sub`).
+    pub sub: String,
+    /// Its mail address, else its user name there.
+    pub name: Option<String>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// What it may do.
+    pub role: Role,
+    /// Who signed in; `None` for a token of the configuration.
+    pub person: Option<Arc<Person>>,
+    /// When it has to sign in again; milliseconds since 1970.
+    pub until_ms: Option<EpochMs>,
+    /// A browser sends its proof by itself, with requests of foreign pages, too.
+    cookie: bool,
+}
+
+impl From<Role> for Who {
+    fn from(role: Role) -> Self {
+        Self {
+            role,
+            person: None,
+            until_ms: None,
+            cookie: false,
+        }
+    }
+}
+
+impl Who {
+    pub(crate) fn person(role: Role, person: Person) -> Self {
+        Self {
+            person: Some(Arc::new(person)),
+            ..Self::from(role)
+        }
+    }
+
+    pub(crate) const fn until(mut self, until_ms: EpochMs) -> Self {
+        self.until_ms = Some(until_ms);
+        self
+    }
+
+    pub(crate) const fn by_cookie(mut self) -> Self {
+        self.cookie = true;
+        self
+    }
 
     /// Whether keys and values are shown to it.
-    pub(crate) fn sees_payloads(self) -> Result<(), ApiError> {
+    pub(crate) fn sees_payloads(&self) -> Result<(), ApiError> {
         if self.may_change() {
             return Ok(());
         }
-        let message = "the token is a viewer's: payloads need console.operator_token";
-        Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
+        Err(self.needs_an_operator("payloads need"))
     }
 
-    const fn may_change(self) -> bool {
-        matches!(self, Self::Operator | Self::Local)
+    fn needs_an_operator(&self, what: &str) -> ApiError {
+        let message = match &self.person {
+            None => format!("the token is a viewer's: {what} console.operator_token"),
+            Some(_) => format!("you are signed in as a viewer: {what} the role of an operator"),
+        };
+        ApiError::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    const fn may_change(&self) -> bool {
+        matches!(self.role, Role::Operator | Role::Local)
     }
 }
 
@@ -66,15 +131,15 @@ pub(crate) const PROTOCOL: &str = "delayq";
 const TOKEN_PROTOCOL: &str = "token.";
 
 impl Access {
-    /// Whether a token is asked for.
+    /// Whether it is asked who somebody is.
     #[must_use]
     pub const fn asks(&self) -> bool {
-        self.viewer.is_some() || self.operator.is_some()
+        self.viewer.is_some() || self.operator.is_some() || self.oidc.is_some()
     }
 
-    fn who(&self, headers: &HeaderMap) -> Result<Who, ApiError> {
+    async fn who(&self, headers: &HeaderMap) -> Result<Who, ApiError> {
         if !self.asks() {
-            return Ok(Who::Local);
+            return Ok(Role::Local.into());
         }
         let unauthorized = |message: &str| {
             Err(ApiError::new(
@@ -84,15 +149,26 @@ impl Access {
             ))
         };
         let Some(token) = token(headers) else {
-            return unauthorized(
-                "send the token of console.viewer_token or console.operator_token as Authorization: Bearer …",
-            );
+            let Some(oidc) = &self.oidc else {
+                return unauthorized(
+                    "send the token of console.viewer_token or console.operator_token as Authorization: Bearer …",
+                );
+            };
+            return match oidc.load_balancer(headers).await {
+                Some(who) => who,
+                None => unauthorized(
+                    "sign in with the issuer of console.oidc, and send its token as Authorization: Bearer …",
+                ),
+            };
         };
+        // Tokens of the configuration first: they are good whether the issuer answers or not.
         let is = |known: &Option<String>| known.as_ref().is_some_and(|known| same(known, token));
         if is(&self.operator) {
-            Ok(Who::Operator)
+            Ok(Role::Operator.into())
         } else if is(&self.viewer) {
-            Ok(Who::Viewer)
+            Ok(Role::Viewer.into())
+        } else if let Some(oidc) = &self.oidc {
+            oidc.bearer(token).await
         } else {
             unauthorized("this token is neither console.viewer_token nor console.operator_token")
         }
@@ -123,20 +199,21 @@ fn same(known: &str, given: &str) -> bool {
 /// Lets a request through with [`Who`] it is, or refuses it.
 pub(crate) async fn guard(
     State(access): State<Arc<Access>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    match look(&access, &request) {
+    let (mut parts, body) = request.into_parts();
+    match look(&access, &parts).await {
         Ok(who) => {
-            request.extensions_mut().insert(who);
-            next.run(request).await
+            parts.extensions.insert(who);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(error) => error.into_response(),
     }
 }
 
-fn look(access: &Access, request: &Request) -> Result<Who, ApiError> {
-    let headers = request.headers();
+async fn look(access: &Access, request: &Parts) -> Result<Who, ApiError> {
+    let headers = &request.headers;
     let host = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
@@ -145,13 +222,14 @@ fn look(access: &Access, request: &Request) -> Result<Who, ApiError> {
     // A foreign page may lead a browser here by a name of its own (DNS rebinding); then the name tells.
     if !access.asks() && !is_loopback(host) {
         return forbidden(
-            "without tokens the console answers to localhost only: set console.operator_token",
+            "without tokens the console answers to localhost only: set console.operator_token or [console.oidc]",
         );
     }
     // A browser says it with every request that changes something, and with every socket.
     let origin = headers.get(header::ORIGIN).map(|value| value.to_str());
-    if let Some(origin) = origin {
+    if let Some(origin) = &origin {
         let same_host = origin
+            .as_ref()
             .ok()
             .and_then(|origin| origin.split_once("://"))
             .is_some_and(|(_, from)| from.eq_ignore_ascii_case(host));
@@ -159,15 +237,21 @@ fn look(access: &Access, request: &Request) -> Result<Who, ApiError> {
             return forbidden("the request comes from a page of another origin");
         }
     }
-    let who = access.who(headers)?;
-    if request.method() != Method::GET && !who.may_change() {
-        return forbidden("the token is a viewer's: changes need console.operator_token");
+    let who = access.who(headers).await?;
+    let reads = request.method == Method::GET && !headers.contains_key(header::UPGRADE);
+    if who.cookie && !reads && origin.is_none() {
+        return forbidden(
+            "a change, or a socket, of somebody whom the load balancer has signed in needs the header Origin: browsers send it",
+        );
+    }
+    if request.method != Method::GET && !who.may_change() {
+        return Err(who.needs_an_operator("changes need"));
     }
     Ok(who)
 }
 
 /// Whether a `Host` names this machine.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -182,24 +266,31 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
     use axum::body::Body;
+    use futures::FutureExt as _;
 
     fn tokens() -> Access {
         Access {
             viewer: Some("view".to_owned()),
             operator: Some("operate".to_owned()),
+            oidc: None,
         }
     }
 
-    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+    fn request(method: &str, headers: &[(&str, &str)]) -> Parts {
         let mut request = Request::builder().method(method).uri("/v1/messages");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.body(Body::empty()).unwrap()
+        request.body(Body::empty()).unwrap().into_parts().0
     }
 
-    fn status(access: &Access, method: &str, headers: &[(&str, &str)]) -> Result<Who, u16> {
-        look(access, &request(method, headers)).map_err(|error| error.status.as_u16())
+    /// Without an issuer nothing is waited for.
+    fn status(access: &Access, method: &str, headers: &[(&str, &str)]) -> Result<Role, u16> {
+        let request = request(method, headers);
+        let looked = look(access, &request).now_or_never().unwrap();
+        looked
+            .map(|who| who.role)
+            .map_err(|error| error.status.as_u16())
     }
 
     #[test]
@@ -211,8 +302,8 @@ mod tests {
                 &[("host", "d:1"), ("authorization", bearer)],
             )
         };
-        assert_eq!(asks("Bearer view"), Ok(Who::Viewer));
-        assert_eq!(asks("Bearer operate"), Ok(Who::Operator));
+        assert_eq!(asks("Bearer view"), Ok(Role::Viewer));
+        assert_eq!(asks("Bearer operate"), Ok(Role::Operator));
         assert_eq!(asks("Bearer operat"), Err(401));
         assert_eq!(asks("operate"), Err(401));
         assert_eq!(status(&tokens(), "GET", &[("host", "d:1")]), Err(401));
@@ -220,7 +311,7 @@ mod tests {
             ("host", "d:1"),
             ("sec-websocket-protocol", "delayq, token.view"),
         ];
-        assert_eq!(status(&tokens(), "GET", &socket), Ok(Who::Viewer));
+        assert_eq!(status(&tokens(), "GET", &socket), Ok(Role::Viewer));
     }
 
     #[test]
@@ -234,7 +325,7 @@ mod tests {
             )
         };
         assert_eq!(post("Bearer view"), Err(403));
-        assert_eq!(post("Bearer operate"), Ok(Who::Operator));
+        assert_eq!(post("Bearer operate"), Ok(Role::Operator));
     }
 
     #[test]
@@ -242,7 +333,7 @@ mod tests {
         let open = Access::default();
         let json = ("content-type", "application/json");
         let local = ("host", "127.0.0.1:8081");
-        assert_eq!(status(&open, "POST", &[local, json]), Ok(Who::Local));
+        assert_eq!(status(&open, "POST", &[local, json]), Ok(Role::Local));
         let foreign = ("origin", "https://evil.example");
         assert_eq!(status(&open, "POST", &[local, json, foreign]), Err(403));
         assert_eq!(
@@ -251,7 +342,7 @@ mod tests {
             "a socket"
         );
         let own = ("origin", "http://127.0.0.1:8081");
-        assert_eq!(status(&open, "POST", &[local, json, own]), Ok(Who::Local));
+        assert_eq!(status(&open, "POST", &[local, json, own]), Ok(Role::Local));
         assert_eq!(
             status(&open, "GET", &[("host", "evil.example:8081")]),
             Err(403)
@@ -259,7 +350,7 @@ mod tests {
         for host in ["localhost:8081", "[::1]:8081", "localhost", "127.0.0.1"] {
             assert_eq!(
                 status(&open, "GET", &[("host", host)]),
-                Ok(Who::Local),
+                Ok(Role::Local),
                 "{host}"
             );
         }

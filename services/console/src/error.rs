@@ -18,7 +18,8 @@ pub struct ErrorBody {
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ErrorDetail {
-    /// Stable, in words with hyphens: that of a refusal, or `bad-request`, `unknown`, `unavailable`, `unauthorized`, `forbidden`.
+    /// Stable, in words with hyphens: that of a refusal, or `bad-request`, `unknown`, `unavailable`, `unauthorized`, `forbidden`,
+    /// `no-role`, `issuer-unavailable`.
     pub code: String,
     /// What is wrong, and what to do.
     pub message: String,

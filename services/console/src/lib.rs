@@ -11,6 +11,7 @@ mod input;
 pub mod live;
 pub mod message;
 mod messages;
+pub mod oidc;
 pub mod operations;
 mod overview;
 mod page;
@@ -21,7 +22,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use delayq_core::clock::Clock;
-use delayq_core::ports::{MessageIndex, MessageRegistry};
+use delayq_core::ports::{MessageIndex, MessageRegistry, TallyStore};
+use delayq_delivery::upcoming::UpcomingCounts;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -37,6 +39,10 @@ pub struct ConsolePorts {
     pub registry: Arc<dyn MessageRegistry>,
     /// Tracked records, listed.
     pub index: Arc<dyn MessageIndex>,
+    /// What comes due, as all processes counted it.
+    pub tallies: Arc<dyn TallyStore>,
+    /// Where this process counts what it cancels.
+    pub upcoming: Arc<UpcomingCounts>,
     /// What needs Kafka, or the rest of the deployment.
     pub operations: Arc<dyn Operations>,
     /// Wall clock.
@@ -49,6 +55,11 @@ pub fn describe() {
     metrics::describe_gauge!(live::LISTENERS, "Who listens to live changes");
     metrics::describe_counter!(live::CHANGES, "Changes seen in the feed");
     metrics::describe_counter!(live::DROPPED, "Listeners that were dropped");
+    metrics::describe_counter!(
+        oidc::FETCHES,
+        "Documents and keys fetched for single sign-on"
+    );
+    metrics::describe_counter!(oidc::REFUSED, "Requests refused by single sign-on");
 }
 
 /// What every request finds.
@@ -76,7 +87,13 @@ pub fn routes(ports: ConsolePorts, hub: Hub, access: Access, topics: &[String]) 
             .map(|topic| Arc::from(topic.as_str()))
             .collect(),
     };
-    let (api, description) = OpenApiRouter::with_openapi(Api::openapi())
+    let page = page::routes(access.oidc.clone());
+    let access = Arc::new(access);
+    let (open, open_description) = OpenApiRouter::new()
+        .routes(routes!(oidc::access))
+        .with_state(access.clone())
+        .split_for_parts();
+    let (api, mut description) = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(messages::list, messages::send))
         .routes(routes!(messages::show))
         .routes(routes!(messages::cancel))
@@ -89,19 +106,18 @@ pub fn routes(ports: ConsolePorts, hub: Hub, access: Access, topics: &[String]) 
         .routes(routes!(dead_letters::redrive))
         .routes(routes!(dead_letters::purge))
         .split_for_parts();
+    description.merge(open_description);
     let description = Arc::new(description);
     let guarded = api
         .route("/v1/live", axum::routing::get(live::connect))
         .with_state(shared)
-        .layer(axum::middleware::from_fn_with_state(
-            Arc::new(access),
-            access::guard,
-        ));
+        .layer(axum::middleware::from_fn_with_state(access, access::guard));
     Router::new()
         .route(
             "/openapi.json",
             axum::routing::get(move || async move { axum::Json((*description).clone()) }),
         )
+        .merge(open)
         .merge(guarded)
-        .merge(page::routes())
+        .merge(page)
 }

@@ -228,6 +228,7 @@ async fn cancel_one(
 ) -> Result<(CancelAnswer, Option<MessageRow>), ApiError> {
     let decide = |row: Option<&MessageRow>| tracked::cancel(row, shared.ports.clock.now_ms());
     let answered = change(shared.ports.registry.as_ref(), key, decide).await?;
+    shared.ports.upcoming.replaced(answered.before.as_ref());
     Ok((answered.answer, answered.row))
 }
 

@@ -24,7 +24,7 @@ use delayq_core::ports::{MessageChange, MessageFeed, MessageRegistry, Written};
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::tracked::MessageRow;
-use delayq_embedded::MemoryMessageRegistry;
+use delayq_embedded::{MemoryMessageRegistry, MemoryTallyStore};
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -114,6 +114,8 @@ impl Bench {
         let ports = ConsolePorts {
             registry: registry.clone(),
             index: registry.clone(),
+            tallies: Arc::new(MemoryTallyStore::default()),
+            upcoming: Arc::default(),
             operations: Arc::new(Nothing),
             clock: Arc::new(SystemClock),
         };
@@ -350,6 +352,7 @@ async fn without_the_token_there_is_no_socket() {
     let access = Access {
         viewer: Some("view".to_owned()),
         operator: Some("operate".to_owned()),
+        oidc: None,
     };
     let bench = Bench::new(access).await;
     assert!(connect_async(bench.url()).await.is_err());

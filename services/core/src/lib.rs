@@ -26,6 +26,7 @@ pub mod route;
 pub mod routes;
 pub mod tracked;
 mod unpacked;
+pub mod upcoming;
 
 #[cfg(test)]
 mod testing;

@@ -38,7 +38,7 @@ struct Group<T> {
     pack_by_ms: EpochMs,
 }
 
-/// Open groups. Bounded by whoever calls [`Packer::take_oldest`] when [`Packer::held_bytes`] is too much.
+/// Open groups. Bounded by whoever calls [`Packer::take_fullest`] when [`Packer::held_bytes`] is too much.
 #[derive(Debug)]
 pub struct Packer<K, T> {
     groups: FxHashMap<K, Group<T>>,
@@ -107,6 +107,27 @@ impl<K: Clone + Eq + Hash + Ord, T> Packer<K, T> {
     pub fn take_oldest(&mut self) -> Option<Packed<K, T>> {
         let (_, key) = self.deadlines.first().cloned()?;
         self.take(&key)
+    }
+
+    /// The fullest groups, until they hold `bytes` together: what has to go to make room costs least in large batches. Looks at
+    /// every group, so ask for many at once.
+    pub fn take_fullest(&mut self, bytes: usize) -> Vec<Packed<K, T>> {
+        let mut sizes: Vec<(usize, K)> = self
+            .groups
+            .iter()
+            .map(|(key, group)| (group.raw_bytes, key.clone()))
+            .collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let mut freed = 0;
+        let mut out = Vec::new();
+        for (raw_bytes, key) in sizes {
+            if freed >= bytes {
+                break;
+            }
+            freed += raw_bytes;
+            out.extend(self.take(&key));
+        }
+        out
     }
 
     /// When the next group must be packed.
@@ -451,6 +472,25 @@ mod tests {
         let memory = ratio.memory_bytes(10_000);
         assert!(ratio.encoded_bytes(memory) <= 10_000);
         assert!(ratio.encoded_bytes(memory) > 8_500, "well filled");
+    }
+
+    #[test]
+    fn room_is_made_by_the_fullest_groups() {
+        let mut packer = Packer::new(1_000_000, 100);
+        // Groups of 1 to 5 records, the small ones due first.
+        for key in 1..=5_u8 {
+            for _ in 0..key {
+                packer.push(key, scheduled(0), (), i64::from(key));
+            }
+        }
+        let one_bytes = scheduled(0).memory_bytes();
+        let keys = |groups: Vec<Packed<u8, ()>>| groups.iter().map(|g| g.key).collect::<Vec<_>>();
+        assert_eq!(keys(packer.take_fullest(0)), []);
+        assert_eq!(keys(packer.take_fullest(one_bytes * 6)), [5, 4]);
+        assert_eq!(packer.held_bytes(), one_bytes * 6);
+        assert_eq!(keys(packer.take_due(1)), [1]);
+        assert_eq!(keys(packer.take_fullest(usize::MAX)), [3, 2]);
+        assert_eq!((packer.held_bytes(), packer.next_deadline_ms()), (0, None));
     }
 
     proptest! {

@@ -16,6 +16,7 @@ use crate::handover::ShardRow;
 use crate::priority::Priority;
 use crate::record::{Incoming, Outgoing, TopicPartition};
 use crate::tracked::{MessageKey, MessageRow, RowStamp};
+use crate::upcoming::Part;
 
 /// One outcome an entry, in the order of the entries.
 pub type Outcomes = Vec<Result<(), PortError>>;
@@ -383,6 +384,19 @@ pub struct MessageChange {
 pub trait MessageFeed: Send {
     /// Waits for changes. Cancel safe. After an error it goes on where it was.
     async fn next(&mut self) -> Result<Vec<MessageChange>, PortError>;
+}
+
+// ---------------------------------------------------------------- what comes due
+
+/// Keeps what each process has counted of what comes due (see [`crate::upcoming`]).
+#[async_trait]
+pub trait TallyStore: Send + Sync {
+    /// Writes a part in the place of an earlier one with its writer and number. It may be forgotten once its time is over.
+    async fn put(&self, writer: u32, part: Part) -> Result<(), PortError>;
+
+    /// The bodies of all parts that say something of what is due after `now_ms`. Eventually consistent: a part is seen within
+    /// about a second.
+    async fn list(&self, now_ms: EpochMs) -> Result<Vec<Bytes>, PortError>;
 }
 
 // ---------------------------------------------------------------- health

@@ -6,16 +6,18 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use delayq_aws::{
     Clients, DynamoBatchStore, DynamoMessageFeed, DynamoMessageRegistry, DynamoPayloadStore,
-    DynamoShardState, Names, QueueNames, SqsDelayQueue, SqsTickQueue, queue_depth,
+    DynamoShardState, DynamoTallyStore, Names, QueueNames, SqsDelayQueue, SqsTickQueue,
+    queue_depth,
 };
 use delayq_console::operations::Queue;
 use delayq_core::clock::{Clock, SystemClock};
 use delayq_core::error::PortError;
 use delayq_core::ports::{
     BatchStore, DelayQueue, HealthReport, Lane, MessageFeed, MessageIndex, MessageRegistry,
-    PayloadStore, RecordSink, RecordSource, ShardState, TickQueue,
+    PayloadStore, RecordSink, RecordSource, ShardState, TallyStore, TickQueue,
 };
 use delayq_core::priority::Priority;
+use delayq_delivery::upcoming::{UpcomingCounts, UpcomingWriter};
 use delayq_emitter::EmitterPorts;
 use delayq_kafka::{KafkaSink, KafkaSource, SinkSettings, tail_topic};
 use delayq_router::RouterPorts;
@@ -55,6 +57,8 @@ pub struct Backends {
     pub index: Arc<dyn MessageIndex>,
     /// Opens a feed of their changes.
     pub feed: Feeds,
+    /// Counts of what comes due.
+    pub tallies: Arc<dyn TallyStore>,
     /// How much the queues hold.
     pub depths: QueueDepths,
     /// Put around the consumer of the delay topics.
@@ -109,11 +113,20 @@ impl Backends {
             shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
             payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
             registry,
+            tallies: Arc::new(DynamoTallyStore::new(&clients, &names.tables)),
             clock,
             source: Arc::new(|source| source),
             create_topics: false,
             clock_check: settings::CLOCK_CHECK,
         })
+    }
+}
+
+impl Backends {
+    /// Stores what a process counts of what comes due.
+    pub(crate) fn upcoming_writer(&self, counts: Arc<UpcomingCounts>) -> UpcomingWriter {
+        let (writer, ..) = uuid::Uuid::new_v4().as_fields();
+        UpcomingWriter::new(counts, self.tallies.clone(), self.clock.clone(), writer)
     }
 }
 
@@ -165,6 +178,12 @@ pub async fn run_on(
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm();
     let health: Arc<dyn HealthReport> = Arc::new(HealthPort::expecting(&health, roles));
+    let upcoming = Arc::new(UpcomingCounts::default());
+    let roles_ended = CancellationToken::new();
+    let counting = roles.contains(&Role::Router).then(|| {
+        let writer = backends.upcoming_writer(upcoming.clone());
+        tokio::spawn(writer.run(roles_ended.clone()))
+    });
     let clock = backends.clock;
     let kafka = settings::kafka(config);
     let mut tasks = JoinSet::new();
@@ -238,6 +257,7 @@ pub async fn run_on(
                 shards: backends.shards.clone(),
                 payloads: backends.payloads.clone(),
                 registry: backends.registry.clone(),
+                upcoming,
                 clock: clock.clone(),
                 health: health.clone(),
             };
@@ -271,6 +291,11 @@ pub async fn run_on(
             Ok(part) => bail!("{part} ended without being asked to"),
             Err(error) => return Err(error).context("a role panicked"),
         }
+    }
+    // What the roles took in while they stopped is counted too.
+    roles_ended.cancel();
+    if let Some(counting) = counting {
+        counting.await.context("counting what comes due")?;
     }
     Ok(())
 }

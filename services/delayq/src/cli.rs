@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_runtime::config::{Config, ConfigErrors, LogConfig, Sources, load, load_with_origins};
+use delayq_runtime::emf::Emf;
 use delayq_runtime::health::Health;
 use delayq_runtime::http::HttpServer;
 use delayq_runtime::shutdown::Signals;
@@ -25,6 +27,7 @@ use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
 use crate::init::{InitArgs, init_with};
 use crate::operator::Output;
 use crate::plan::{self, PlanArgs};
+use crate::probe::probe;
 use crate::role::Role;
 use crate::send::{Outcome, SendArgs, send};
 use crate::top::{TopArgs, top};
@@ -117,11 +120,17 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// What comes due within the hour: tracked records by minute and output topic.
+    /// What comes due: all records that wait, by time, output topic and priority.
     Upcoming {
-        /// Which topic.
+        /// How far ahead.
         #[command(flatten)]
         args: UpcomingArgs,
+        /// Configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Whether the process at http.listen is ready, for the health check of a container. Exit code 1 if it is not.
+    Health {
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
@@ -344,6 +353,10 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Upcoming { config, args } => {
             tracked(&config, args.json, Ask::Upcoming(args)).await
         }
+        Command::Health { config } => {
+            probe(&config.load()?).await?;
+            Ok(0)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "delayq", &mut script);
@@ -526,7 +539,8 @@ async fn run_over(
     routes: Router,
 ) -> anyhow::Result<u8> {
     telemetry::init_logs(&config.log)?;
-    let metrics = Metrics::install()?;
+    let emf = config.metrics.emf.then(|| Emf::new(&config.metrics));
+    let metrics = Metrics::install_with(emf.as_ref())?;
     describe_metrics();
     let stop = CancellationToken::new();
     let signals = tokio::spawn(Signals::take()?.obey(stop.clone()));
@@ -547,6 +561,12 @@ async fn run_over(
         metrics.upkeep(helpers).await;
         Ok::<_, std::io::Error>(())
     });
+    if let Some(emf) = emf {
+        let helpers = supervisor.helpers_token();
+        let role = role_name(&roles, console);
+        let now_ms = || SystemClock.now_ms();
+        supervisor.spawn_helper("metrics for CloudWatch", emf.run(role, now_ms, helpers));
+    }
     let limit = stop_limit(&config) + STOP_MARGIN;
     let (stopping, told) = (stop.clone(), health.clone());
     tokio::spawn(async move {
@@ -576,6 +596,18 @@ async fn run_over(
     let outcome = supervisor.run().await;
     signals.abort();
     Ok(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_FAILED))
+}
+
+/// What this process is to whoever looks at its metrics.
+fn role_name(roles: &[Role], console: bool) -> String {
+    match roles {
+        [] => "console",
+        [Role::Router] if !console => "router",
+        [Role::Scheduler] if !console => "scheduler",
+        [Role::Emitter] if !console => "emitter",
+        _ => "all",
+    }
+    .to_owned()
 }
 
 /// Room for the adapters to close after the roles have stopped.

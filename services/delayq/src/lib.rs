@@ -17,6 +17,7 @@ pub mod health;
 pub mod init;
 pub mod operator;
 pub mod plan;
+pub mod probe;
 pub mod role;
 pub mod send;
 mod sequence;

@@ -3,13 +3,15 @@
 //! The router's direct path and the emitter publish through [`publish`]; router, scheduler and emitter
 //! (when it puts back) send through [`queue`]; what no batch can hold goes through [`payloads`]; what
 //! is known of tracked records, through [`registry`]. An end is reported
-//! only after the other side has confirmed it.
+//! only after the other side has confirmed it. What comes due is counted by [`upcoming`].
 
+mod guard;
 pub mod pacer;
 pub mod payloads;
 pub mod publish;
 pub mod queue;
 pub mod registry;
+pub mod upcoming;
 
 /// Describes all metrics of this crate for the exporter.
 pub fn describe() {
@@ -26,5 +28,9 @@ pub fn describe() {
     metrics::describe_counter!(
         registry::RACES,
         "Conditional writes to the registry that another was ahead of"
+    );
+    metrics::describe_counter!(
+        upcoming::FAILURES,
+        "Counts of what comes due that could not be stored: they are written at the next turn"
     );
 }

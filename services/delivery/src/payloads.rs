@@ -11,7 +11,7 @@ use delayq_core::payload::{PayloadFault, from_chunks, to_chunks};
 use delayq_core::ports::{HealthReport, PayloadStore, paired};
 use delayq_core::record::{Record, Scheduled};
 
-use crate::pacer::Pacer;
+use crate::guard::Guard;
 use crate::queue::{Sent, Unsendable};
 
 /// Counter: payloads stored, all chunks confirmed.
@@ -62,9 +62,8 @@ pub enum Loaded {
 pub struct Payloads {
     store: Arc<dyn PayloadStore>,
     clock: Arc<dyn Clock>,
-    health: Arc<dyn HealthReport>,
     settings: PayloadSettings,
-    pacer: Pacer,
+    guard: Guard,
 }
 
 impl Payloads {
@@ -79,9 +78,8 @@ impl Payloads {
         Self {
             store,
             clock,
-            health,
             settings,
-            pacer: Pacer::new(settings.concurrency),
+            guard: Guard::new(COMPONENT, health, settings.concurrency),
         }
     }
 
@@ -110,7 +108,7 @@ impl Payloads {
                     let refusal = Refusal::new("payload-refused", error.to_string());
                     return Stored::Refused(record, refusal);
                 }
-                Err(error) => self.failed(error, &mut backoff).await,
+                Err(error) => self.guard.wait_after(&error, &mut backoff).await,
             }
         }
         Stored::Abandoned
@@ -146,12 +144,9 @@ impl Payloads {
         };
         let mut backoff = self.backoff();
         while alive() {
-            let turn = self.pacer.turn().await;
-            let answer = self.store.get(&payload.id, payload.chunks).await;
-            drop(turn);
-            match answer {
+            let call = self.store.get(&payload.id, payload.chunks);
+            match self.guard.call(call).await {
                 Ok(chunks) => {
-                    self.succeeded();
                     return match from_chunks(record, payload, chunks) {
                         Ok(whole) => {
                             metrics::counter!(LOADED).increment(1);
@@ -160,21 +155,18 @@ impl Payloads {
                         Err(fault) => Loaded::Fault(fault),
                     };
                 }
-                Err(error) => self.failed(error, &mut backoff).await,
+                Err(error) => self.guard.wait_after(&error, &mut backoff).await,
             }
         }
         Loaded::Abandoned
     }
 
     async fn put(&self, id: &str, chunks: &[Bytes], expires_s: i64) -> Result<(), PortError> {
-        let turn = self.pacer.turn().await;
-        let outcomes = self.store.put(id, chunks.to_vec(), expires_s).await;
-        drop(turn);
-        for (_, outcome) in paired(chunks, outcomes, "payload put") {
-            outcome?;
-        }
-        self.succeeded();
-        Ok(())
+        let call = async {
+            let outcomes = self.store.put(id, chunks.to_vec(), expires_s).await;
+            paired(chunks, outcomes, "payload put").try_for_each(|(_, outcome)| outcome)
+        };
+        self.guard.call(call).await
     }
 
     fn expires_s(&self, due_ms: EpochMs) -> i64 {
@@ -186,19 +178,5 @@ impl Payloads {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(self.settings.retry_first, self.settings.retry_max)
-    }
-
-    fn succeeded(&self) {
-        self.pacer.succeeded();
-        self.health.report(COMPONENT, Ok(()));
-    }
-
-    async fn failed(&self, error: PortError, backoff: &mut Backoff) {
-        if error.class == ErrorClass::Throttled {
-            self.pacer.throttled();
-        } else {
-            self.health.report(COMPONENT, Err(error.to_string()));
-        }
-        tokio::time::sleep(backoff.wait_after(&error)).await;
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_core::clock::Clock;
-use delayq_core::error::{Backoff, ErrorClass, PortError};
+use delayq_core::error::{Backoff, PortError};
 use delayq_core::ports::{HealthReport, MessageRegistry, Written};
 use delayq_core::record::Scheduled;
 use delayq_core::tracked::{
     self, CancelAnswer, Claimed, Dropped, MessageKey, MessageRow, Next, State, Version,
 };
 
-use crate::pacer::Pacer;
+use crate::guard::Guard;
 
 /// Counter: changes to tracked records. Labels: change (`register`, `cancel`, `claim`, `finish`), answer.
 pub const CHANGES: &str = "delayq_tracked_changes_total";
@@ -42,9 +42,8 @@ pub struct RegistrySettings {
 pub struct Registry {
     store: Arc<dyn MessageRegistry>,
     clock: Arc<dyn Clock>,
-    health: Arc<dyn HealthReport>,
     settings: RegistrySettings,
-    pacer: Pacer,
+    guard: Guard,
 }
 
 /// An answer, and the row that it was given on.
@@ -54,6 +53,8 @@ pub struct Answered<A> {
     pub answer: A,
     /// The row as it is now.
     pub row: Option<MessageRow>,
+    /// The row that it took the place of, where one was written over another.
+    pub before: Option<MessageRow>,
 }
 
 impl Registry {
@@ -68,8 +69,7 @@ impl Registry {
         Self {
             store,
             clock,
-            health,
-            pacer: Pacer::new(settings.concurrency),
+            guard: Guard::new(COMPONENT, health, settings.concurrency),
             settings,
         }
     }
@@ -87,14 +87,14 @@ impl Registry {
         record: &Scheduled,
         replaces: Option<(i32, i64)>,
         alive: impl Fn() -> bool,
-    ) -> Option<Result<(), Dropped>> {
+    ) -> Option<Answered<Result<(), Dropped>>> {
         let decide =
             |row: Option<&MessageRow>| tracked::register(row, key.clone(), record, replaces);
         // Most ids are new.
         let answered = self.change(key, None, decide, alive).await?;
         let label = answered.answer.map_or_else(Dropped::as_str, |()| "go-on");
         count("register", label);
-        Some(answered.answer)
+        Some(answered)
     }
 
     /// Carries out a cancel that came as a record; `None` once that is no longer `alive`.
@@ -103,13 +103,13 @@ impl Registry {
         key: &MessageKey,
         version: Version,
         alive: impl Fn() -> bool,
-    ) -> Option<CancelAnswer> {
+    ) -> Option<Answered<CancelAnswer>> {
         let now_ms = self.clock.now_ms();
         let decide =
             |row: Option<&MessageRow>| tracked::cancel_by_record(row, key.clone(), version, now_ms);
         let answered = self.change(key, None, decide, alive).await?;
         count("cancel", answered.answer.as_str());
-        Some(answered.answer)
+        Some(answered)
     }
 
     /// Claims a record for this process; `None` once it is no longer `alive`. `known`: the row as it was last seen.
@@ -164,83 +164,20 @@ impl Registry {
         alive: impl Fn() -> bool,
     ) -> Option<Answered<A>> {
         let mut backoff = Backoff::new(self.settings.retry_first, self.settings.retry_max);
-        let mut current = guess.cloned();
-        let mut seen = false;
+        let mut change = Change {
+            key,
+            row: guess.cloned(),
+            seen: false,
+        };
         while alive() {
-            let answer = match decide(current.as_ref()) {
-                Next::Write(row, answer) => {
-                    let written = self.write(&row, current.as_ref()).await;
-                    match written {
-                        Ok(Written::Done) => {
-                            return Some(Answered {
-                                answer,
-                                row: Some(*row),
-                            });
-                        }
-                        Ok(Written::Differs(found)) => {
-                            metrics::counter!(RACES).increment(1);
-                            Ok(found.map(|row| *row))
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-                Next::Keep(answer) if seen => {
-                    return Some(Answered {
-                        answer,
-                        row: current,
-                    });
-                }
-                // Not on a guess.
-                Next::Keep(_) => self.read(key).await,
-            };
-            match answer {
-                Ok(found) => {
-                    current = found;
-                    seen = true;
-                }
-                Err(error) => self.failed(&error, &mut backoff).await,
+            let step = change.step(self.store.as_ref(), &decide);
+            match self.guard.call(step).await {
+                Ok(Some(answered)) => return Some(answered),
+                Ok(None) => {}
+                Err(error) => self.guard.wait_after(&error, &mut backoff).await,
             }
         }
         None
-    }
-
-    async fn write(
-        &self,
-        row: &MessageRow,
-        current: Option<&MessageRow>,
-    ) -> Result<Written, PortError> {
-        let turn = self.pacer.turn().await;
-        let expected = current.map(MessageRow::stamp);
-        let written = self.store.write(row.clone(), expected).await;
-        drop(turn);
-        if written.is_ok() {
-            self.succeeded();
-        }
-        written
-    }
-
-    async fn read(&self, key: &MessageKey) -> Result<Option<MessageRow>, PortError> {
-        let turn = self.pacer.turn().await;
-        let found = self.store.read(key).await;
-        drop(turn);
-        if found.is_ok() {
-            self.succeeded();
-        }
-        found
-    }
-
-    fn succeeded(&self) {
-        self.pacer.succeeded();
-        self.health.report(COMPONENT, Ok(()));
-    }
-
-    async fn failed(&self, error: &PortError, backoff: &mut Backoff) {
-        if error.class == ErrorClass::Throttled {
-            self.pacer.throttled();
-        } else {
-            self.health.report(COMPONENT, Err(error.to_string()));
-        }
-        tokio::time::sleep(backoff.wait_after(error)).await;
     }
 }
 
@@ -254,28 +191,63 @@ pub async fn change<A>(
     key: &MessageKey,
     decide: impl Fn(Option<&MessageRow>) -> Next<A>,
 ) -> Result<Answered<A>, PortError> {
-    let mut current = store.read(key).await?;
+    let mut change = Change {
+        key,
+        row: store.read(key).await?,
+        seen: true,
+    };
     loop {
-        match decide(current.as_ref()) {
-            Next::Keep(answer) => {
-                return Ok(Answered {
-                    answer,
-                    row: current,
-                });
-            }
+        if let Some(answered) = change.step(store, &decide).await? {
+            return Ok(answered);
+        }
+    }
+}
+
+/// A change under way.
+struct Change<'k> {
+    key: &'k MessageKey,
+    /// The row as far as is known.
+    row: Option<MessageRow>,
+    /// It was read, and is no guess.
+    seen: bool,
+}
+
+impl Change<'_> {
+    /// One call at most; the answer once there is one.
+    async fn step<A>(
+        &mut self,
+        store: &dyn MessageRegistry,
+        decide: &impl Fn(Option<&MessageRow>) -> Next<A>,
+    ) -> Result<Option<Answered<A>>, PortError> {
+        match decide(self.row.as_ref()) {
             Next::Write(row, answer) => {
-                let expected = current.as_ref().map(MessageRow::stamp);
+                let expected = self.row.as_ref().map(MessageRow::stamp);
                 match store.write((*row).clone(), expected).await? {
                     Written::Done => {
-                        return Ok(Answered {
+                        return Ok(Some(Answered {
                             answer,
                             row: Some(*row),
-                        });
+                            before: self.row.take(),
+                        }));
                     }
-                    Written::Differs(found) => current = found.map(|row| *row),
+                    Written::Differs(found) => {
+                        metrics::counter!(RACES).increment(1);
+                        self.row = found.map(|row| *row);
+                    }
                 }
             }
+            Next::Keep(answer) if self.seen => {
+                return Ok(Some(Answered {
+                    answer,
+                    row: self.row.take(),
+                    before: None,
+                }));
+            }
+            // Not on a guess.
+            Next::Keep(_) => self.row = store.read(self.key).await?,
         }
+        self.seen = true;
+        Ok(None)
     }
 }
 

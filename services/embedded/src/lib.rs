@@ -19,6 +19,7 @@ pub mod payload_store;
 pub mod shard_state;
 pub mod sink;
 pub mod source;
+pub mod tally_store;
 pub mod ticks;
 mod wait;
 
@@ -33,4 +34,5 @@ pub use payload_store::MemoryPayloadStore;
 pub use shard_state::MemoryShardState;
 pub use sink::{Fault, MemorySink};
 pub use source::{MemorySource, SourceOptions};
+pub use tally_store::MemoryTallyStore;
 pub use ticks::MemoryTickQueue;

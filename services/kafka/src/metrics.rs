@@ -32,6 +32,11 @@ pub const RECEIVED_BYTES: Metric = Metric {
     unit: Unit::Bytes,
     help: "Key, value and header bytes taken from the delay topics",
 };
+/// Records of a delay topic that are not yet taken, by `topic`.
+pub const LAG: Metric = count(
+    "delayq_kafka_lag_records",
+    "Records of this process's partitions that it has not taken yet, by topic",
+);
 /// Records that cannot be represented faithfully.
 pub const MALFORMED: Metric = count(
     "delayq_kafka_malformed_records_total",
@@ -105,9 +110,10 @@ pub const ALL: [Metric; 13] = [
     REBUILT,
 ];
 
-/// Tells the installed recorder units and help texts. All metrics of this crate are counters.
+/// Tells the installed recorder units and help texts. All metrics of this crate but the lag are counters.
 pub fn describe() {
     for metric in ALL {
         metrics::describe_counter!(metric.name, metric.unit, metric.help);
     }
+    metrics::describe_gauge!(LAG.name, LAG.unit, LAG.help);
 }

@@ -1,6 +1,6 @@
 //! librdkafka's callbacks on the consumer: rebalances, errors, logs. All run on the poll thread, inside `poll`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
@@ -263,6 +264,20 @@ pub(crate) fn topic_problem(topic: &str, code: RDKafkaErrorCode) -> PortError {
 impl ClientContext for SourceContext {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
         client_log::forward("consumer", level, fac, log_message);
+    }
+
+    /// How far behind the group is: by what is committed, so that what is in hand counts.
+    fn stats(&self, statistics: Statistics) {
+        for topic in &self.shared.settings.topics {
+            let partitions = statistics.topics.get(topic).map(|topic| &topic.partitions);
+            let read = partitions
+                .into_iter()
+                .flat_map(HashMap::values)
+                .filter(|one| one.fetch_state == "active");
+            // Unknown (-1) until the first commit and fetch.
+            let lag: i64 = read.map(|one| one.consumer_lag.max(0)).sum();
+            ::metrics::gauge!(metrics::LAG.name, "topic" => topic.clone()).set(lag as f64);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -322,6 +322,8 @@ impl SourceSettings {
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "false")
             .set("allow.auto.create.topics", "false")
+            // For the lag, which is a metric.
+            .set("statistics.interval.ms", "15000")
             // 1000 by default: a consumer whose queue filled up would sleep that long.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "16384")

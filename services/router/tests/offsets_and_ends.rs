@@ -226,6 +226,7 @@ impl Bench {
             shards,
             payloads: Arc::new(MemoryPayloadStore::new(clock.clone())),
             registry: Arc::new(MemoryMessageRegistry::new(clock.clone())),
+            upcoming: Arc::default(),
             clock,
             health: Arc::new(MemoryHealth::default()),
         };

@@ -28,6 +28,7 @@
 //! ```
 
 pub mod config;
+pub mod emf;
 pub mod health;
 pub mod http;
 pub mod shutdown;

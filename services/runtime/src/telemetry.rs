@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use metrics::{Unit, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::layers::FanoutBuilder;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use crate::config::{LogConfig, LogFormat};
+use crate::emf::Emf;
 use crate::health;
 
 /// Buckets of histograms in milliseconds (`…_ms`, so `delayq_lateness_ms`): fine where the promise is (P3: 25 and 100 ms).
@@ -111,6 +113,14 @@ impl Metrics {
     /// # Errors
     /// Another recorder is installed.
     pub fn install() -> Result<Self, TelemetryError> {
+        Self::install_with(None)
+    }
+
+    /// As [`Metrics::install`]; what is recorded goes to `emf` as well, unless metrics were installed before.
+    ///
+    /// # Errors
+    /// Another recorder is installed.
+    pub fn install_with(emf: Option<&Emf>) -> Result<Self, TelemetryError> {
         static INSTALLED: Mutex<Option<Metrics>> = Mutex::new(None);
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(metrics) = &*installed {
@@ -120,7 +130,18 @@ impl Metrics {
         let metrics = Self {
             handle: recorder.handle(),
         };
-        metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::Recorder)?;
+        let set = match emf {
+            None => metrics::set_global_recorder(recorder).is_ok(),
+            Some(emf) => {
+                let both = FanoutBuilder::default()
+                    .add_recorder(recorder)
+                    .add_recorder(emf.clone());
+                metrics::set_global_recorder(both.build()).is_ok()
+            }
+        };
+        if !set {
+            return Err(TelemetryError::Recorder);
+        }
         describe_gauge!(BUILD_INFO, Unit::Count, "Always 1; the version is a label.");
         gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         health::describe_metrics();

@@ -34,6 +34,10 @@ fn every_check_is_listed() {
         written(include_str!("payload_store.rs"))
     );
     assert_eq!(
+        crate::tally_store_checks!(names).to_vec(),
+        written(include_str!("tally_store.rs"))
+    );
+    assert_eq!(
         crate::message_registry_checks!(names).to_vec(),
         written(include_str!("message_registry.rs"))
     );

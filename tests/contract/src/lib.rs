@@ -21,6 +21,7 @@ pub mod payload_store;
 pub mod record_sink;
 pub mod record_source;
 pub mod shard_state;
+pub mod tally_store;
 pub mod tick_queue;
 
 #[cfg(test)]

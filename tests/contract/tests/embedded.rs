@@ -11,12 +11,13 @@ use delayq_contract::message_index::Indexed;
 use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::ports::{
     BatchStore, DelayQueue, MessageFeed, MessageRegistry, PayloadStore, RecordSink, RecordSource,
-    ShardState, TickQueue,
+    ShardState, TallyStore, TickQueue,
 };
 use delayq_core::record::{Incoming, Record, TopicPartition};
 use delayq_embedded::{
     MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
-    MemoryShardState, MemorySink, MemorySource, MemoryTickQueue, RuntimeClock, SourceOptions,
+    MemoryShardState, MemorySink, MemorySource, MemoryTallyStore, MemoryTickQueue, RuntimeClock,
+    SourceOptions,
 };
 
 const NOW_MS: EpochMs = 1_790_000_000_000;
@@ -105,6 +106,10 @@ mod subject {
         Box::new(MemoryPayloadStore::new(clock()))
     }
 
+    pub(super) fn tally_store() -> Box<dyn TallyStore> {
+        Box::new(MemoryTallyStore::default())
+    }
+
     pub(super) fn message_registry() -> Box<dyn MessageRegistry> {
         Box::new(MemoryMessageRegistry::new(clock()))
     }
@@ -146,6 +151,7 @@ delayq_contract::tick_queue_checks!(on_embedded);
 delayq_contract::batch_store_checks!(on_embedded);
 delayq_contract::shard_state_checks!(on_embedded);
 delayq_contract::payload_store_checks!(on_embedded);
+delayq_contract::tally_store_checks!(on_embedded);
 delayq_contract::message_registry_checks!(on_embedded);
 delayq_contract::message_index_checks!(on_embedded);
 delayq_contract::message_feed_checks!(on_embedded);

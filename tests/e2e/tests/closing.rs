@@ -118,6 +118,7 @@ async fn force(order: Order, metrics: &PrometheusHandle) {
         shards: Arc::new(DynamoShardState::new(&clients, &names.tables)),
         payloads: Arc::new(DynamoPayloadStore::new(&clients, &names.tables)),
         registry: Arc::new(DynamoMessageRegistry::new(&clients, &names.tables)),
+        upcoming: Arc::default(),
         clock,
         health: Arc::new(HealthPort::expecting(&Health::new(), &[])),
     };

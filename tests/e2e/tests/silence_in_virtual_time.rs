@@ -195,6 +195,7 @@ impl World {
             shards: self.shards.clone(),
             payloads: self.payloads.clone(),
             registry: self.registry.clone(),
+            upcoming: Arc::default(),
             clock: self.clock.clone(),
             health: health.clone(),
         };

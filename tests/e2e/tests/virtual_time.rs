@@ -67,6 +67,7 @@ async fn an_hour_of_delays_is_on_time_to_the_millisecond_through_all_tiers() {
             shards: shards.clone(),
             payloads: payloads.clone(),
             registry: registry.clone(),
+            upcoming: Arc::default(),
             clock: clock.clone(),
             health: health.clone(),
         };

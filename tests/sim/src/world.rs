@@ -499,6 +499,7 @@ impl World {
                     shards,
                     payloads,
                     registry,
+                    upcoming: Arc::default(),
                     clock: node.clone(),
                     health: node.clone(),
                 };

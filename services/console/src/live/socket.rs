@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -13,11 +14,11 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::hub::{Hub, Listening, News, Told};
 use crate::Shared;
-use crate::access::PROTOCOL;
+use crate::access::{PROTOCOL, Who};
 use crate::message::Message;
 
 /// How often it is looked whether the other side is there.
@@ -30,6 +31,8 @@ const AT_ONCE: usize = 64;
 const ASKED_MAX_BYTES: usize = 16 * 1024;
 /// Close code: reads too slowly. Of the range that applications may use.
 const TOO_SLOW: u16 = 4008;
+/// Close code: who it is has to be proved again.
+const SIGNED_OUT: u16 = 4001;
 /// Close code: what it sent makes no sense.
 const NONSENSE: u16 = 4000;
 
@@ -73,18 +76,26 @@ enum Gone {
     Dropped(u16, Cow<'static, str>),
 }
 
-pub(crate) async fn connect(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn connect(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(ASKED_MAX_BYTES)
         .on_upgrade(move |socket| async move {
             let clock = shared.ports.clock;
-            listen(socket, &shared.hub, clock.as_ref()).await;
+            let left_ms = who
+                .until_ms
+                .map(|until_ms| until_ms.saturating_sub(clock.now_ms()));
+            listen(socket, &shared.hub, clock.as_ref(), left_ms).await;
         })
 }
 
-async fn listen(mut socket: WebSocket, hub: &Hub, clock: &dyn Clock) {
-    if let Gone::Dropped(code, reason) = follow(&mut socket, hub, clock).await {
+/// `left_ms`: how long who it is counts as proved.
+async fn listen(mut socket: WebSocket, hub: &Hub, clock: &dyn Clock, left_ms: Option<i64>) {
+    if let Gone::Dropped(code, reason) = follow(&mut socket, hub, clock, left_ms).await {
         metrics::counter!(DROPPED).increment(1);
         tracing::info!(code, %reason, "a listener is dropped");
         let close = Frame::Close(Some(CloseFrame {
@@ -99,7 +110,14 @@ async fn listen(mut socket: WebSocket, hub: &Hub, clock: &dyn Clock) {
 /// Counter: listeners that were dropped.
 pub(crate) const DROPPED: &str = "delayq_console_listeners_dropped_total";
 
-async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
+async fn follow(
+    socket: &mut WebSocket,
+    hub: &Hub,
+    clock: &dyn Clock,
+    left_ms: Option<i64>,
+) -> Gone {
+    let signed_out = signed_out(left_ms);
+    tokio::pin!(signed_out);
     let mut listening = hub.listen(None);
     let mut subscription = Subscription::default();
     let hello = json!({"hello": {"position": listening.position, "now_ms": clock.now_ms()}});
@@ -115,6 +133,10 @@ async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
                 Ok(news) => send_all(socket, &subscription, news, &mut listening.receiver).await,
                 Err(error) => Err(no_more(&error)),
             },
+            () = &mut signed_out => {
+                let reason = "the sign-in has expired: sign in again";
+                return Gone::Dropped(SIGNED_OUT, reason.into());
+            }
             _ = ping.tick() => send(socket, json!({"ping": clock.now_ms()}).to_string()).await,
             frame = socket.recv() => match frame {
                 Some(Ok(Frame::Text(text))) => match serde_json::from_str::<Asked>(&text) {
@@ -138,6 +160,14 @@ async fn follow(socket: &mut WebSocket, hub: &Hub, clock: &dyn Clock) -> Gone {
         if let Err(gone) = sent {
             return gone;
         }
+    }
+}
+
+/// Ends when who it is has to be proved again.
+async fn signed_out(left_ms: Option<i64>) {
+    match left_ms {
+        Some(left_ms) => sleep(Duration::from_millis(left_ms.max(0).unsigned_abs())).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { startIssuer } from "./issuer.mjs";
 import { startMock } from "./mock.mjs";
 
 const [base = "mock", shots = join(tmpdir(), "delayq-console")] = process.argv.slice(2);
@@ -24,6 +25,7 @@ try {
   await dark();
   await signIn();
   if (mock) await empty();
+  if (mock) await signOn();
   if (faults.length > 0) throw new Error(`the browser's console said:\n${faults.join("\n")}`);
   console.log(`all screens work at ${url}; screenshots in ${shots}`);
 } catch (error) {
@@ -191,6 +193,105 @@ async function signIn() {
   await page.keyboard.press("Enter");
   await page.getByText(/to come, \d+ ended/).waitFor();
   await page.context().close();
+}
+
+/** Single sign-on, by an issuer that lets everybody in at once; and what is seen when it does not. */
+async function signOn() {
+  const before = faults.length;
+  const issuer = await startIssuer();
+  const console_ = await startMock({ token: "e2e-static-token", issuer: issuer.url });
+  const dialog = (page, name = "Sign in") => page.getByRole("dialog", { name });
+
+  at("sign-on: by keyboard, to the issuer and back to the same screen");
+  const page = await open({ viewport: { width: 1000, height: 700 } }, false);
+  await page.goto(`${console_.url}#/overview`);
+  await page.locator("button:focus", { hasText: /^Sign in$/ }).waitFor();
+  await shot(page, "sign-on", false);
+  await page.keyboard.press("Shift+Tab");
+  await page.locator("button:focus", { hasText: "Use a token instead" }).waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByRole("button", { name: "Sign out ann@example.com" }).waitFor();
+  await page.locator(".connection-connected").waitFor();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  if (page.url() !== `${console_.url}#/overview`) throw new Error(`came back to ${page.url()}`);
+  const asked = issuer.signIns.at(-1);
+  if (!asked.code_challenge || !asked.nonce || asked.scope !== "openid") throw new Error(`asked ${JSON.stringify(asked)}`);
+  await shot(page, "signed-on", false);
+  await page.setViewportSize({ width: 360, height: 740 });
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (overflow > 0) throw new Error(`${await widest(page)}: ${overflow} px wider than the phone`);
+  await shot(page, "phone-signed-on", false);
+  await page.setViewportSize({ width: 1000, height: 700 });
+
+  at("sign-on: an expired token asks again, in place");
+  await page.evaluate(() => {
+    const [head, body, signature] = sessionStorage.getItem("delayq.token").split(".");
+    const claims = { ...JSON.parse(atob(body.replaceAll("-", "+").replaceAll("_", "/"))), exp: 1 };
+    sessionStorage.setItem("delayq.token", [head, btoa(JSON.stringify(claims)).replaceAll("=", ""), signature].join("."));
+  });
+  await page.getByRole("link", { name: "Dead letters" }).click();
+  await dialog(page).getByRole("button", { name: "Sign in again" }).waitFor();
+  await shot(page, "sign-on-again", false);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Dead letters" }).waitFor();
+  await page.locator(".connection-connected").waitFor();
+
+  at("sign-on: signing out ends it at the issuer, too");
+  const left = page.waitForRequest((request) => request.url().startsWith(`${issuer.url}/logout`));
+  await page.getByRole("button", { name: /^Sign out/ }).click();
+  await left;
+  await dialog(page).getByRole("button", { name: "Sign in", exact: true }).waitFor();
+
+  at("sign-on: refused at the issuer");
+  issuer.mood = "denies";
+  await page.keyboard.press("Enter");
+  await dialog(page).getByText("ann@example.com is not assigned to delayq").waitFor();
+  await shot(page, "sign-on-denied", false);
+  issuer.mood = "away";
+  await dialog(page).getByRole("button", { name: "Sign in", exact: true }).click();
+  await dialog(page).getByText("temporarily_unavailable").waitFor();
+  issuer.mood = "well";
+
+  at("sign-on: an answer that was not asked for is not believed");
+  await page.goto(`${console_.url}?code=stolen&state=guessed&error_description=Call+555`);
+  await dialog(page).getByText("was not begun in this tab").waitFor();
+  if (page.url().includes("stolen")) throw new Error(`the code stays in ${page.url()}`);
+
+  at("sign-on: signed in without a role");
+  issuer.groups = ["interns"];
+  await dialog(page).getByRole("button", { name: "Sign in", exact: true }).click();
+  await dialog(page, "No role").getByText('your claim "groups"').waitFor();
+  await shot(page, "sign-on-no-role", false);
+  issuer.groups = ["ops"];
+  await dialog(page, "No role").getByRole("button", { name: "Sign in as somebody else" }).click();
+  await page.locator(".connection-connected").waitFor();
+  if (issuer.signIns.at(-1).prompt !== "login") throw new Error("the same person would have come back");
+  await page.context().close();
+
+  at("sign-on: a load balancer that signs in");
+  const behind = await open({ viewport: { width: 1000, height: 700 } }, false);
+  Object.assign(console_.world.access, { load_balancer: true });
+  await behind.goto(console_.url);
+  await behind.locator(".connection-connected").waitFor();
+  if (await behind.getByRole("button", { name: /^Sign out/ }).count()) throw new Error("there is nothing to sign out of");
+  await behind.context().close();
+  Object.assign(console_.world.access, { load_balancer: false });
+
+  at("sign-on: the issuer is away, and a token works");
+  issuer.stop();
+  const dark = await open({ viewport: { width: 1000, height: 700 }, colorScheme: "dark" }, false);
+  await dark.goto(console_.url);
+  await dialog(dark).getByText("does not answer", { exact: false }).first().waitFor();
+  await shot(dark, "dark-sign-on-away", false);
+  await dialog(dark).getByRole("button", { name: "Use a token instead" }).click();
+  await dark.getByLabel("Token").fill("e2e-static-token");
+  await dark.keyboard.press("Enter");
+  await dark.locator(".connection-connected").waitFor();
+  await dark.getByRole("button", { name: "Sign out", exact: true }).waitFor();
+  await dark.context().close();
+  console_.stop();
+  faults.length = before; // Chromium reports each 401 and 403 itself.
 }
 
 async function empty() {

@@ -114,15 +114,15 @@ export class World {
     };
   }
 
-  upcoming() {
-    const from = Math.floor(Date.now() / 60000) * 60000;
-    const buckets = Array.from({ length: 60 }, (_, i) => {
-      if (this.empty) return { from_ms: from + i * 60000, counts: [] };
+  upcoming(ahead) {
+    const bucket = ahead > 86400000 ? 6 * 3600000 : ahead > 3600000 ? 900000 : 60000;
+    const from = Math.floor(Date.now() / bucket) * bucket;
+    const buckets = Array.from({ length: this.empty ? 0 : ahead / bucket }, (_, i) => {
       const wave = 1 + Math.sin(i / 6) + (i === 24 ? 6 : 0);
       const of = (priority, n) => ({ output_topic: `orders.${priority}`, priority, count: Math.round(n * wave) });
-      return { from_ms: from + i * 60000, counts: [of("high", 180), of("standard", 520 + (i % 7) * 30), of("low", 260)] };
+      return { from_ms: from + i * bucket, counts: [of("high", 180), of("standard", 520 + (i % 7) * 30), of("low", 260)] };
     });
-    return { bucket_ms: 60000, buckets, exact: false };
+    return { from_ms: Date.now(), until_ms: Date.now() + ahead, bucket_ms: bucket, buckets, exact: ahead <= 3600000, unreadable: 0 };
   }
 }
 

@@ -19,11 +19,14 @@ class Refusal extends Error {
   }
 }
 
-export async function startMock({ port = 0, token = null, empty = false } = {}) {
+/** `issuer`: its address; then whoever brings its token gets in, and the claim `groups` is the role. The mock checks no signatures. */
+export async function startMock({ port = 0, token = null, empty = false, issuer = null } = {}) {
   const world = new World({ empty });
+  world.access = { token, issuer, tokens: true, load_balancer: false };
+  const connect = issuer ? `'self' ws: wss: ${issuer}` : "'self' ws: wss:";
   const server = createServer((request, response) => {
-    answer(world, token, request).then(
-      ({ status, type, body }) => response.writeHead(status, { "content-type": type, "content-security-policy": "default-src 'self'; connect-src 'self' ws: wss:" }).end(body),
+    answer(world, request).then(
+      ({ status, type, body }) => response.writeHead(status, { "content-type": type, "content-security-policy": `default-src 'self'; connect-src ${connect}` }).end(body),
       (error) => {
         const { status = 500, code = "internal", message } = error;
         response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify({ error: { code, message } }));
@@ -33,8 +36,10 @@ export async function startMock({ port = 0, token = null, empty = false } = {}) 
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has("delayq") ? "delayq" : false) });
   server.on("upgrade", (request, socket, head) => {
     const offered = (request.headers["sec-websocket-protocol"] ?? "").split(/,\s*/);
-    if (token && !offered.includes(`token.${token}`)) {
-      socket.end("HTTP/1.1 401 Unauthorized\r\n\r\n");
+    try {
+      letIn(world, offered.find((part) => part.startsWith("token."))?.slice("token.".length));
+    } catch ({ status }) {
+      socket.end(`HTTP/1.1 ${status} No\r\n\r\n`);
       return;
     }
     sockets.handleUpgrade(request, socket, head, (ws) => live(world, ws));
@@ -70,10 +75,37 @@ function live(world, ws) {
   });
 }
 
-async function answer(world, token, request) {
+/** As delayq: 401 without a good token, 403 without a role. */
+function letIn({ access }, given) {
+  if (!access.token && !access.issuer) return;
+  if (access.load_balancer || (access.token && given === access.token)) return;
+  if (!given) throw new Refusal(401, "unauthorized", "sign in with the issuer of console.oidc, and send its token");
+  const claims = claimsOf(given);
+  if (!access.issuer || claims?.iss !== access.issuer || claims.exp * 1000 < Date.now()) throw new Refusal(401, "unauthorized", "this token is not accepted: it has expired");
+  if (!claims.groups.includes("ops")) throw new Refusal(403, "no-role", 'you are signed in, but have no role here: your claim "groups" would have to hold one of ops (operators); ask whoever gives roles at the issuer');
+}
+
+function claimsOf(token) {
+  try {
+    return JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
+  } catch {
+    return null;
+  }
+}
+
+/** As delayq, which asks the issuer itself. */
+async function offer({ token, issuer, tokens, load_balancer }) {
+  const about = issuer && (await fetch(`${issuer}/.well-known/openid-configuration`).then((found) => found.json()).catch(() => null));
+  const ends = about ? { authorization_endpoint: about.authorization_endpoint, token_endpoint: about.token_endpoint, end_session_endpoint: about.end_session_endpoint } : { problem: `${issuer}/.well-known/openid-configuration: connection refused` };
+  const oidc = issuer && { issuer, client_id: "delayq", scopes: ["openid"], token: "id_token", ...ends };
+  return { asks: Boolean(token ?? issuer), tokens: tokens && token !== null, load_balancer, oidc };
+}
+
+async function answer(world, request) {
   const url = new URL(request.url, "http://mock");
   if (!url.pathname.startsWith("/v1/")) return file(url.pathname);
-  if (token && request.headers.authorization !== `Bearer ${token}`) throw new Refusal(401, "unauthorized", "no or a wrong token");
+  if (url.pathname === "/v1/access") return { status: 200, type: "application/json", body: JSON.stringify(await offer(world.access)) };
+  letIn(world, request.headers.authorization?.replace(/^Bearer /, ""));
   const body = await read(request);
   const { status = 200, ...rest } = api(world, request.method, url.pathname.slice(4).split("/").map(decodeURIComponent), url.searchParams, body);
   return { status, type: "application/json", body: JSON.stringify(rest.body) };
@@ -81,7 +113,7 @@ async function answer(world, token, request) {
 
 function api(world, method, [what, id, verb], query, body) {
   if (what === "overview") return { body: world.overview() };
-  if (what === "upcoming") return { body: world.upcoming() };
+  if (what === "upcoming") return { body: world.upcoming(Number(query.get("ahead_ms") ?? 3600000)) };
   if (what === "dead-letters") return letters(world, id, query, body);
   if (what !== "messages") throw new Refusal(404, "unknown", "no such request");
   if (!id) return method === "POST" ? send(world, body) : list(world, query);

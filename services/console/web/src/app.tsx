@@ -8,6 +8,7 @@ import { MessageScreen } from "./screens/message";
 import { OverviewScreen } from "./screens/overview";
 import { SendScreen } from "./screens/send";
 import { ConnectionBadge, ConnectionNotice } from "./ui/connection-badge";
+import { SignOut } from "./ui/sign-out";
 
 const TABS: { screen: Exclude<Screen, "message">; name: string }[] = [
   { screen: "live", name: "Live" },
@@ -48,6 +49,7 @@ export function App() {
         </nav>
         <div className="top-end">
           <ConnectionBadge />
+          <SignOut />
           <ThemeButton />
         </div>
       </header>

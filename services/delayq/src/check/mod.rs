@@ -8,6 +8,7 @@ use delayq_runtime::config::Config;
 
 mod finding;
 mod listen;
+mod sign_on;
 mod tiers;
 mod topics;
 
@@ -23,12 +24,14 @@ pub struct CheckArgs {
 
 /// Looks, for some seconds at most where somebody does not answer.
 pub async fn check(config: &Config, args: &CheckArgs) -> Vec<Finding> {
-    let (kafka, tiers, listen) = tokio::join!(
+    let (kafka, tiers, listen, sign_on) = tokio::join!(
         topics::check(config, &args.targets),
         tiers::check(config),
         listen::check(config),
+        sign_on::check(config),
     );
-    kafka.into_iter().chain(tiers).chain([listen]).collect()
+    let tiers = kafka.into_iter().chain(tiers);
+    tiers.chain([listen]).chain(sign_on).collect()
 }
 
 /// What failed, and what to do. An adapter's text ends with the remedy, after a semicolon, where one is known.

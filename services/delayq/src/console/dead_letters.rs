@@ -1,6 +1,6 @@
 //! Dead letters for the console: the commands' own work, their lines taken as JSON.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use delayq_console::dead_letters::{Letter, LetterQuery, Letters, Redriven};
 use delayq_console::error::ApiError;
@@ -9,7 +9,9 @@ use globset::Glob;
 use serde_json::Value;
 
 use crate::dead_letters::select::FilterArgs;
-use crate::dead_letters::{ListArgs, PurgeArgs, RedriveArgs, ShowArgs, list, purge, redrive, show};
+use crate::dead_letters::{
+    ListArgs, MAX_REDRIVES, PurgeArgs, RedriveArgs, ShowArgs, list, purge, redrive, show,
+};
 use crate::operator::Output;
 
 /// What a command printed.
@@ -21,16 +23,17 @@ struct Printed {
 
 impl Printed {
     fn lines(&self) -> Vec<Value> {
-        self.lines
-            .lock()
-            .map(|lines| lines.clone())
-            .unwrap_or_default()
+        locked(&self.lines).clone()
     }
 
     fn remark(&self) -> String {
-        let remarks = self.remarks.lock().map(|remarks| remarks.join("; "));
-        remarks.unwrap_or_default()
+        locked(&self.remarks).join("; ")
     }
+}
+
+/// What is behind such a lock is whole between any two calls, whatever panicked.
+fn locked<T>(behind: &Mutex<T>) -> MutexGuard<'_, T> {
+    behind.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a command with its lines taken as JSON.
@@ -39,18 +42,14 @@ macro_rules! printed {
         let printed = &$printed;
         let mut $output = Output {
             json: true,
+            // A line that cannot be read fails the command: left out, it could hide a letter.
             out: &mut |line| {
-                if let (Ok(value), Ok(mut lines)) =
-                    (serde_json::from_str(line), printed.lines.lock())
-                {
-                    lines.push(value);
-                }
+                let value = serde_json::from_str(line)?;
+                locked(&printed.lines).push(value);
                 Ok(())
             },
             note: &mut |line| {
-                if let Ok(mut remarks) = printed.remarks.lock() {
-                    remarks.push(line.to_owned());
-                }
+                locked(&printed.remarks).push(line.to_owned());
                 Ok(())
             },
         };
@@ -140,7 +139,7 @@ pub(super) async fn redriven(
     let args = RedriveArgs {
         letters: places(at)?,
         without: without.to_vec(),
-        max_redrives: 3,
+        max_redrives: MAX_REDRIVES,
         dry_run,
         json: true,
         ..RedriveArgs::default()

@@ -23,7 +23,7 @@ use delayq_runtime::config::Config;
 
 pub use list::{ListArgs, list};
 pub use purge::{PurgeArgs, purge};
-pub use redrive::{RedriveArgs, redrive};
+pub use redrive::{MAX_REDRIVES, RedriveArgs, redrive};
 pub use show::{ShowArgs, show};
 
 use crate::operator::Output;

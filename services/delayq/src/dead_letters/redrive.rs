@@ -30,6 +30,9 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// A topic that exists is known within this.
 const TOPIC_APPEARS: Duration = Duration::from_secs(2);
 
+/// How often a letter is redriven, unless more is said.
+pub const MAX_REDRIVES: u32 = 3;
+
 /// Arguments.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RedriveArgs {
@@ -58,7 +61,7 @@ pub struct RedriveArgs {
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// Leave those that were redriven so often already.
-    #[arg(long, default_value_t = 3, value_name = "TIMES")]
+    #[arg(long, default_value_t = MAX_REDRIVES, value_name = "TIMES")]
     pub max_redrives: u32,
     /// Send them even if the router would refuse them again, and however often they were redriven.
     #[arg(long)]

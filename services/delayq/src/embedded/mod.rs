@@ -17,7 +17,7 @@ use delayq_core::ports::{Lane, MessageFeed, ShardState, TickQueue};
 use delayq_core::priority::Priority;
 use delayq_embedded::{
     MemoryBatchStore, MemoryDelayQueue, MemoryMessageRegistry, MemoryPayloadStore,
-    MemoryShardState, MemoryTickQueue,
+    MemoryShardState, MemoryTallyStore, MemoryTickQueue,
 };
 
 use futures::FutureExt as _;
@@ -48,6 +48,7 @@ pub struct EmbeddedTiers {
     shards: Arc<MemoryShardState>,
     payloads: Arc<MemoryPayloadStore>,
     registry: Arc<MemoryMessageRegistry>,
+    tallies: Arc<MemoryTallyStore>,
 }
 
 impl Default for EmbeddedTiers {
@@ -62,6 +63,7 @@ impl Default for EmbeddedTiers {
             shards: Arc::new(MemoryShardState::new()),
             payloads: Arc::new(MemoryPayloadStore::new(machine.clone())),
             registry: Arc::new(MemoryMessageRegistry::new(machine)),
+            tallies: Arc::default(),
             clock,
         }
     }
@@ -100,6 +102,7 @@ impl EmbeddedTiers {
             payloads: self.payloads.clone(),
             registry: self.registry.clone(),
             index: self.registry.clone(),
+            tallies: self.tallies.clone(),
             feed: {
                 let registry = self.registry.clone();
                 Arc::new(move || {

@@ -23,7 +23,7 @@ pub async fn cancel(
     let mut ended = Ended::Done;
     for id in &args.ids {
         let key = desk.key(id);
-        let Answered { answer, row } = change(desk.registry.as_ref(), &key, |row| {
+        let Answered { answer, row, .. } = change(desk.registry.as_ref(), &key, |row| {
             tracked::cancel(row, SystemClock.now_ms())
         })
         .await?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use delayq_aws::{DynamoMessageRegistry, Names};
-use delayq_core::ports::{MessageIndex, MessageRegistry};
+use delayq_core::ports::MessageRegistry;
 use delayq_core::tracked::MessageKey;
 use delayq_runtime::config::Config;
 
@@ -50,7 +50,6 @@ pub enum Ended {
 /// What the commands need at hand.
 struct Desk {
     registry: Arc<dyn MessageRegistry>,
-    index: Arc<dyn MessageIndex>,
     topic: Arc<str>,
 }
 
@@ -71,7 +70,6 @@ impl Desk {
         let names = Names::with_prefix(&config.aws.prefix);
         let registry = Arc::new(DynamoMessageRegistry::new(&clients, &names.tables));
         Ok(Self {
-            index: registry.clone(),
             registry,
             topic: Arc::from(topic),
         })

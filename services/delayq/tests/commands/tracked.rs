@@ -1,10 +1,12 @@
-//! `status`, `cancel` and `reschedule`: definite answers, with exit codes that a script can go by.
+//! `status`, `cancel`, `reschedule` and `upcoming`: definite answers, with exit codes that a script can go by.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use delayq_stack::signal;
 use rdkafka::message::Message as _;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::support::{Installation, Ran, header, read_until};
 
@@ -147,4 +149,75 @@ async fn a_record_that_no_router_reads_is_not_said_to_be_rescheduled() {
         found.err.contains("elsewhere is no delay topic"),
         "{found:#?}"
     );
+}
+
+/// Records that come due, by priority.
+fn due(upcoming: &Value) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let buckets = upcoming["buckets"].as_array().expect("buckets");
+    for count in buckets
+        .iter()
+        .flat_map(|b| b["counts"].as_array().expect("counts"))
+    {
+        let priority = count["priority"].as_str().expect("a priority").to_owned();
+        *counts.entry(priority).or_default() += count["count"].as_u64().expect("a number");
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_due_is_counted_tracked_or_not_until_it_is_taken_back() {
+    let mut own = Installation::new().await;
+    own.init().await;
+    let mut roles = own.roles();
+    let target = own.target();
+    for (delay, priority) in [("10m", "high"), ("2h", "low"), ("2h", "low"), ("3d", "low")] {
+        let args = [
+            "send",
+            "--target",
+            &target,
+            "--delay",
+            delay,
+            "--priority",
+            priority,
+            "--value",
+            "v",
+        ];
+        let sent = own.run(&args).await;
+        assert_eq!(sent.code, Some(0), "{sent:#?}");
+    }
+    send(&own, "kept", "30m").await;
+    send(&own, "moved", "30m").await;
+    status(&own, "moved", "scheduled").await;
+    let moved = own.run(&["reschedule", "moved", "--delay", "4d"]).await;
+    assert_eq!(moved.code, Some(0), "{moved:#?}");
+    // What a router took in last is counted when it stops.
+    let pid = roles.id().expect("it runs");
+    signal(pid, "INT").await.unwrap();
+    let ended = timeout(LIMIT, roles.wait()).await.expect("it ends");
+    assert!(ended.unwrap().success());
+
+    let hour = own.run(&["upcoming", "--json"]).await;
+    assert_eq!(hour.code, Some(0), "{hour:#?}");
+    let hour = json(&hour);
+    let expected = [("high", 1), ("standard", 1)].map(|(p, n)| (p.to_owned(), n));
+    assert_eq!(due(&hour), BTreeMap::from(expected), "{hour}");
+    assert_eq!(
+        (&hour["bucket_ms"], &hour["exact"]),
+        (&60_000.into(), &true.into())
+    );
+    let week = json(
+        &own.run(&["upcoming", "--for", "7d", "--bucket", "1h", "--json"])
+            .await,
+    );
+    let expected = [("high", 1), ("standard", 2), ("low", 3)].map(|(p, n)| (p.to_owned(), n));
+    assert_eq!(due(&week), BTreeMap::from(expected), "{week}");
+
+    let people = own.run(&["upcoming"]).await;
+    people.line(&["1", "high", &format!("{target}.high")]);
+    let fine = own
+        .run(&["upcoming", "--for", "7d", "--bucket", "1m"])
+        .await;
+    assert_eq!(fine.code, Some(1), "{fine:#?}");
+    assert!(fine.err.contains("make them longer"), "{fine:#?}");
 }

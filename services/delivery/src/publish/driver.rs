@@ -391,7 +391,7 @@ impl<T: Send + 'static> Driver<T> {
                 self.end(id, EndKind::Abandoned, None);
                 continue;
             }
-            if attempt.job.is_claim_over(Instant::now()) {
+            if attempt.job.needs_claim(Instant::now()) {
                 if let Some(job) = self.emission.finish(id) {
                     self.hold(job);
                 }

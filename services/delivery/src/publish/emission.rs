@@ -320,8 +320,8 @@ impl<T> Emission<T> {
 }
 
 impl<T> Job<T> {
-    /// Whether it is tracked, and was claimed too long ago to be published.
-    pub(super) fn is_claim_over(&self, now: Instant) -> bool {
+    /// Whether it is tracked, and was not claimed, or too long ago, to be published.
+    pub(super) fn needs_claim(&self, now: Instant) -> bool {
         let publishes = matches!(self.work, Work::Publish(_));
         publishes
             && self

@@ -96,5 +96,9 @@ impl Router {
         }
         self.short.retain(Ticket::is_alive);
         self.long_groups.retain(Ticket::is_alive);
+        self.long_ready.retain_mut(|group| {
+            group.items.retain(|(_, ticket)| ticket.is_alive());
+            !group.items.is_empty()
+        });
     }
 }

@@ -29,22 +29,30 @@ impl Router {
             self.short_ready_push(group);
         }
         self.long_ready.extend(self.long_groups.take_due(now_ms));
-        // What waits for company must not keep intake waiting.
+        self.make_room();
+    }
+
+    /// What waits for company must not keep intake waiting. While the long tier takes no more at once, its groups grow instead.
+    fn make_room(&mut self) {
         let room = if self.over_since.is_some() {
             self.settings.memory_bytes / 4
         } else {
             self.settings.memory_bytes / 2
         };
-        while self.short.held_bytes() + self.long_groups.held_bytes() > room {
-            let short = self.short.take_oldest();
-            let long = self.long_groups.take_oldest();
-            if short.is_none() && long.is_none() {
-                break;
-            }
-            short
-                .into_iter()
-                .for_each(|group| self.short_ready_push(group));
-            self.long_ready.extend(long);
+        let (short, long) = (self.short.held_bytes(), self.long_groups.held_bytes());
+        let Some(over) = (short + long).checked_sub(room).filter(|over| *over > 0) else {
+            return;
+        };
+        // Some more, so that this is not done anew for every record; each path gives its share.
+        let wanted = over + room / 8;
+        let share =
+            |held: usize| (wanted as u128 * held as u128).div_ceil((short + long) as u128) as usize;
+        for group in self.short.take_fullest(share(short)) {
+            self.short_ready_push(group);
+        }
+        if self.long_ready.is_empty() {
+            let groups = self.long_groups.take_fullest(share(long));
+            self.long_ready.extend(groups);
         }
     }
 
@@ -93,11 +101,16 @@ impl Router {
                 });
             }
         }
-        for group in self.long_ready.drain(..) {
+        // Each of these is encoded at once and waits for its turn: so many as have one soon.
+        while let Ok(slot) = self.long_slots.clone().try_acquire_owned() {
+            let Some(group) = self.long_ready.pop_front() else {
+                break;
+            };
             let (long, reports) = (self.long.clone(), self.reports.clone());
             self.tasks.spawn(async move {
                 long.write(group.key, group.items, |sent| report(&reports, sent))
                     .await;
+                drop(slot);
             });
         }
     }

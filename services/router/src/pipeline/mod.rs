@@ -29,7 +29,8 @@ use delayq_delivery::payloads::Payloads;
 use delayq_delivery::publish::{DeadLetter, End, EndKind, Job, Publisher, Tracking, Work, start};
 use delayq_delivery::queue::{QueueSender, Sent};
 use delayq_delivery::registry::Registry;
-use tokio::sync::mpsc;
+use delayq_delivery::upcoming::UpcomingCounts;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,8 @@ pub struct RouterPorts {
     pub payloads: Arc<dyn PayloadStore>,
     /// Tracked records.
     pub registry: Arc<dyn MessageRegistry>,
+    /// Where what comes due is counted.
+    pub upcoming: Arc<UpcomingCounts>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Health.
@@ -66,6 +69,8 @@ pub struct RouterPorts {
 
 /// Time kept for arrival ahead of the due second and for the call itself.
 const PACK_RESERVE_MS: i64 = 1_000;
+/// Groups on their way to the long tier for each call that it takes at once: the next is ready when one ends.
+const LONG_SLOTS_A_CALL: usize = 2;
 /// The loop beats at least this often.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A loop silent for longer is stalled.
@@ -130,6 +135,9 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         short_ready: Default::default(),
         long_ready: VecDeque::new(),
         tasks: JoinSet::new(),
+        long_slots: Arc::new(Semaphore::new(
+            settings.store_concurrency * LONG_SLOTS_A_CALL,
+        )),
         registering: JoinSet::new(),
         partitions: Partitions::default(),
         revokes: Vec::new(),
@@ -147,6 +155,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         sender,
         long,
         registry,
+        upcoming: ports.upcoming,
         reports,
         clock: ports.clock,
         health: ports.health,
@@ -160,6 +169,7 @@ struct Router {
     sender: Arc<QueueSender>,
     long: Arc<LongWriter>,
     registry: Arc<Registry>,
+    upcoming: Arc<UpcomingCounts>,
     reports: mpsc::UnboundedSender<Sent<Ticket>>,
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
@@ -169,6 +179,8 @@ struct Router {
     short_ready: [VecDeque<Packed<QueueGroup, Ticket>>; 3],
     long_ready: VecDeque<Packed<LongKey, Ticket>>,
     tasks: JoinSet<()>,
+    /// Groups on their way to the long tier.
+    long_slots: Arc<Semaphore>,
     /// Tracked records and cancels on their way to the registry.
     registering: JoinSet<Registered>,
     revokes: Vec<Revoke>,
@@ -366,6 +378,10 @@ impl Router {
         now_ms: i64,
         jobs: &mut Vec<Job<Ticket>>,
     ) {
+        // Canaries are nobody's.
+        if self.settings.policy.canary_topic.as_ref() != Some(&record.output_topic) {
+            self.upcoming.add(&record);
+        }
         let by_ms = pack_by_ms(
             record.due_ms,
             now_ms,

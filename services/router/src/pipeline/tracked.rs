@@ -30,21 +30,22 @@ impl Router {
         replaces: Option<(i32, i64)>,
         ticket: Ticket,
     ) {
-        let registry = self.registry.clone();
+        let (registry, upcoming) = (self.registry.clone(), self.upcoming.clone());
         self.registering.spawn(async move {
-            match registry
-                .register(&key, &record, replaces, || ticket.is_alive())
-                .await
-            {
-                Some(Ok(())) => Registered::GoOn(record, ticket),
-                Some(Err(dropped)) => Registered::Dropped(dropped, ticket),
-                None => Registered::GivenUp,
+            let registered = registry.register(&key, &record, replaces, || ticket.is_alive());
+            let Some(answered) = registered.await else {
+                return Registered::GivenUp;
+            };
+            upcoming.replaced(answered.before.as_ref());
+            match answered.answer {
+                Ok(()) => Registered::GoOn(record, ticket),
+                Err(dropped) => Registered::Dropped(dropped, ticket),
             }
         });
     }
 
     pub(super) fn cancel(&mut self, id: Arc<str>, incoming: &Incoming, ticket: Ticket) {
-        let registry = self.registry.clone();
+        let (registry, upcoming) = (self.registry.clone(), self.upcoming.clone());
         let source = &incoming.source;
         let appended_ms = incoming.timestamp_ms.unwrap_or_else(|| self.clock.now_ms());
         let version = Version::of(source, appended_ms);
@@ -53,13 +54,12 @@ impl Router {
             id,
         };
         self.registering.spawn(async move {
-            match registry
-                .cancel_by_record(&key, version, || ticket.is_alive())
-                .await
-            {
-                Some(answer) => Registered::Cancelled(answer, ticket),
-                None => Registered::GivenUp,
-            }
+            let cancelled = registry.cancel_by_record(&key, version, || ticket.is_alive());
+            let Some(answered) = cancelled.await else {
+                return Registered::GivenUp;
+            };
+            upcoming.replaced(answered.before.as_ref());
+            Registered::Cancelled(answered.answer, ticket)
         });
     }
 

@@ -4,19 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use super::check::listen_address;
 use super::fault::ConfigErrors;
+use super::oidc::OidcConfig;
 use super::values::Secret;
 
 /// `[console]`: for `delayq run console`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleConfig {
-    /// `host:port` of the API and the page; port 0 takes any free one. Off loopback `operator_token` must be set. Default
-    /// `127.0.0.1:8081`.
+    /// `host:port` of the API and the page; port 0 takes any free one. Off loopback `operator_token` or `oidc` must be
+    /// set. Default `127.0.0.1:8081`.
     pub listen: String,
     /// Whoever sends it may look, but not change anything, and sees no payloads. At least 16 characters. Default none.
     pub viewer_token: Option<Secret>,
-    /// Whoever sends it may also change things. At least 16 characters. Default none: everybody on this machine may.
+    /// Whoever sends it may also change things. At least 16 characters. Default none: without `oidc` everybody on this machine may.
     pub operator_token: Option<Secret>,
+    /// Single sign-on, as `[console.oidc]`. Default none.
+    pub oidc: Option<OidcConfig>,
 }
 
 impl Default for ConsoleConfig {
@@ -25,10 +28,13 @@ impl Default for ConsoleConfig {
             listen: "127.0.0.1:8081".to_owned(),
             viewer_token: None,
             operator_token: None,
+            oidc: None,
         }
     }
 }
 
+/// The section within the section.
+pub(super) const OIDC: &str = "console.oidc";
 /// Shortest token.
 const TOKEN_MIN: usize = 16;
 
@@ -46,12 +52,15 @@ impl ConsoleConfig {
 
     pub(super) fn check(&self, faults: &mut ConfigErrors) {
         listen_address(faults, "console.listen", &self.listen);
-        if !self.is_loopback() && self.operator_token.is_none() {
+        if !self.is_loopback() && self.operator_token.is_none() && self.oidc.is_none() {
             faults.add(
-                &["console.listen", "console.operator_token"],
-                format!("\"{}\" can be reached from elsewhere, and no token is asked for", self.listen),
-                "set console.operator_token (DELAYQ_CONSOLE__OPERATOR_TOKEN), or listen on 127.0.0.1 behind a proxy that asks who it is",
+                &["console.listen", "console.operator_token", OIDC],
+                format!("\"{}\" can be reached from elsewhere, and nobody is asked who it is", self.listen),
+                "set console.operator_token (DELAYQ_CONSOLE__OPERATOR_TOKEN) or [console.oidc], or listen on 127.0.0.1 behind a proxy that asks",
             );
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.check(faults);
         }
         for (key, token) in [
             ("console.viewer_token", &self.viewer_token),

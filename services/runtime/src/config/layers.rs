@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+use super::console::OIDC;
 use super::fault::{ConfigErrors, Source};
 
 /// What an environment variable of ours starts with.
@@ -67,7 +68,7 @@ pub(super) enum Written {
 /// One key with its value. Three parts only below [`PROPERTIES`], where the rest of the key is a property's name.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
-    /// `section.field`.
+    /// `section.field`, and one part more below [`OIDC`].
     pub(super) key: String,
     /// The property's name, if `key` is [`PROPERTIES`].
     pub(super) property: Option<String>,
@@ -153,6 +154,17 @@ fn file(path: &Path) -> Result<Vec<Setting>, (String, &'static str)> {
                         });
                     }
                 }
+                // Field by field, as every section; without any field it is there all the same.
+                Value::Dict(_, inner) if key == OIDC && !inner.is_empty() => {
+                    for (field, value) in inner {
+                        settings.push(Setting {
+                            key: format!("{key}.{field}"),
+                            property: None,
+                            value: Written::Typed(value),
+                            source: source.clone(),
+                        });
+                    }
+                }
                 value => settings.push(Setting {
                     key,
                     property: None,
@@ -225,16 +237,12 @@ fn environment(
                 .iter()
                 .find(|key| key.replace('.', "_") == rest.to_ascii_lowercase());
             if let Some(key) = meant {
-                let (section, field) = key.split_once('.').unwrap_or((key, ""));
+                let name = key.replace('.', "__").to_ascii_uppercase();
                 faults.add_from(
                     key,
                     source,
                     "section and field are parted by one underscore, so the variable would be ignored",
-                    format!(
-                        "name it {ENV_PREFIX}{}__{}",
-                        section.to_ascii_uppercase(),
-                        field.to_ascii_uppercase()
-                    ),
+                    format!("name it {ENV_PREFIX}{name}"),
                 );
             }
             continue;

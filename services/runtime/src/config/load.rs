@@ -10,9 +10,10 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 
+use super::console::OIDC;
 use super::fault::{ConfigErrors, Source};
 use super::layers::{Layers, PROPERTIES, Setting, Sources, Written, layers};
-use super::{Config, Properties, RouteConfig};
+use super::{Config, OidcConfig, Properties, RouteConfig};
 
 mod origins;
 
@@ -76,7 +77,7 @@ impl Accepted {
         }
     }
 
-    /// All keys, as `section.field`.
+    /// All keys, as `section.field`, and those below [`OIDC`], which is not there by default.
     fn known_keys(&self) -> Vec<String> {
         let sections = self.figment.extract::<Dict>().unwrap_or_default();
         let mut keys = Vec::new();
@@ -88,6 +89,10 @@ impl Accepted {
                 _ => keys.push(section.clone()),
             }
         }
+        let oidc = Figment::from(Serialized::defaults(OidcConfig::default()));
+        let fields = oidc.extract::<Dict>().unwrap_or_default();
+        keys.extend(fields.keys().map(|field| format!("{OIDC}.{field}")));
+        keys.sort();
         keys
     }
 
@@ -256,6 +261,7 @@ fn explain(error: &Error) -> (String, String) {
         }
         "a list of strings" => "give a list such as [\"orders.*\", \"billing\"]".to_owned(),
         "u32" | "u64" | "usize" | "i32" => "give a whole number".to_owned(),
+        "struct OidcConfig" => format!("set its fields, such as {OIDC}.issuer"),
         other => format!("give {other}"),
     };
     (problem, remedy)

@@ -19,6 +19,8 @@ mod layers;
 mod load;
 mod log;
 mod long;
+mod metrics;
+mod oidc;
 mod packing;
 mod publish;
 mod router;
@@ -44,6 +46,8 @@ pub use layers::Sources;
 pub use load::{Origins, load, load_with_origins};
 pub use log::{LogConfig, LogFormat};
 pub use long::LongConfig;
+pub use metrics::MetricsConfig;
+pub use oidc::OidcConfig;
 pub use packing::PackingConfig;
 pub use publish::PublishConfig;
 pub use router::RouterConfig;
@@ -87,6 +91,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The API and the page.
     pub console: ConsoleConfig,
+    /// Metrics for CloudWatch.
+    pub metrics: MetricsConfig,
     /// Logs.
     pub log: LogConfig,
     /// What is decided by delay topic, target and message type; in order, the first that matches decides.
@@ -114,6 +120,7 @@ impl Config {
         self.tracked.check(&mut faults);
         self.http.check(&mut faults);
         self.console.check(&mut faults);
+        self.metrics.check(&mut faults);
         canary::check(self, &mut faults);
         self.log.check(&mut faults);
         routes::check(self, &mut faults);

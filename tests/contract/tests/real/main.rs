@@ -17,7 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use delayq_aws::{
     AwsSettings, Clients, DynamoBatchStore, DynamoMessageFeed, DynamoMessageRegistry,
-    DynamoPayloadStore, DynamoShardState, Names, SqsDelayQueue, SqsTickQueue, connect, provision,
+    DynamoPayloadStore, DynamoShardState, DynamoTallyStore, Names, SqsDelayQueue, SqsTickQueue,
+    connect, provision,
 };
 use delayq_contract::message_feed::Followed;
 use delayq_core::clock::{Clock, SystemClock};
@@ -110,6 +111,11 @@ mod subject {
         DynamoPayloadStore::new(&clients, &names.tables)
     }
 
+    pub(super) async fn tally_store() -> DynamoTallyStore {
+        let (clients, names) = fresh().await;
+        DynamoTallyStore::new(&clients, &names.tables)
+    }
+
     pub(super) async fn message_registry() -> DynamoMessageRegistry {
         let (clients, names) = fresh().await;
         DynamoMessageRegistry::new(&clients, &names.tables)
@@ -155,6 +161,7 @@ delayq_contract::tick_queue_checks!(on_real);
 delayq_contract::batch_store_checks!(on_real);
 delayq_contract::shard_state_checks!(on_real);
 delayq_contract::payload_store_checks!(on_real);
+delayq_contract::tally_store_checks!(on_real);
 delayq_contract::message_registry_checks!(on_real);
 delayq_contract::message_index_checks!(on_real);
 delayq_contract::message_feed_checks!(on_real);

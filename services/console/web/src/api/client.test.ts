@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest";
 import { client, fakeFetch, message } from "../test/fixtures";
-import { search } from "./client";
+import { ApiClient, search } from "./client";
 import { ApiError, errorOf } from "./error";
 
 async function failure(promise: Promise<unknown>): Promise<ApiError> {
@@ -33,6 +33,37 @@ describe("errors", () => {
     await failure(client({ onUnauthorized: asked }).overview());
     await failure(client({ onUnauthorized: asked, token: "t" }).overview());
     expect(asked.mock.calls).toEqual([[false], [true]]);
+  });
+});
+
+describe("who it is", () => {
+  it("is asked where a load balancer redirects to its sign-in, which no page can follow", async () => {
+    const redirect = Object.defineProperty(new Response(null, { status: 200 }), "type", { value: "opaqueredirect" });
+    Object.defineProperty(redirect, "ok", { value: false });
+    const fetch = vi.fn().mockResolvedValue(redirect);
+    vi.stubGlobal("fetch", fetch);
+    const asked = vi.fn();
+    expect(await failure(client({ onUnauthorized: asked }).overview())).toMatchObject({ status: 401 });
+    expect(asked.mock.calls).toEqual([[false]]);
+    expect(fetch.mock.calls[0]?.[1]).toMatchObject({ redirect: "manual" });
+  });
+
+  it("is known, but has no role: that is told in the API's words", async () => {
+    vi.stubGlobal("fetch", fakeFetch(() => ({ status: 403, body: { error: { code: "no-role", message: 'your claim "groups"' } } })).fetch);
+    const [asked, noRole] = [vi.fn(), vi.fn()];
+    const made = new ApiClient({ base: "http://delayq.test/", token: () => "t", onUnauthorized: asked, onNoRole: noRole });
+    await failure(made.overview());
+    expect(noRole).toHaveBeenCalledWith('your claim "groups"');
+    expect(asked).not.toHaveBeenCalled();
+  });
+
+  it("is not asked by the request for how to get in, which sends no token", async () => {
+    const { fetch, calls } = fakeFetch(() => ({ status: 401, body: "" }));
+    vi.stubGlobal("fetch", fetch);
+    const asked = vi.fn();
+    await failure(client({ onUnauthorized: asked, token: "t" }).access());
+    expect(asked).not.toHaveBeenCalled();
+    expect(calls[0]?.headers.get("authorization")).toBeNull();
   });
 });
 

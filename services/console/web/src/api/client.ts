@@ -1,6 +1,6 @@
 import { ApiError, errorOf } from "./error";
 import type {
-  Accepted, CancelResult, DeadLetterPage, Message, MessagePage, MessageQuery, NewDue, NewRecord, Overview,
+  Accepted, AccessOffer, CancelResult, DeadLetterPage, Message, MessagePage, MessageQuery, NewDue, NewRecord, Overview,
   RedriveResult, RescheduleResult, Upcoming,
 } from "./types";
 
@@ -12,6 +12,8 @@ export interface ClientOptions {
   token: () => string | null;
   /** Called on every 401, so that the sign-in box opens wherever it happened. */
   onUnauthorized: (hadToken: boolean) => void;
+  /** Called when somebody is signed in, but may do nothing here: in the API's words. */
+  onNoRole?: (message: string) => void;
 }
 
 /** The REST API of docs/api.md. Every method throws `ApiError` and nothing else, but for an aborted request. */
@@ -20,6 +22,11 @@ export class ApiClient {
 
   constructor(options: ClientOptions) {
     this.options = options;
+  }
+
+  /** How one gets in. Nothing opens the sign-in box by this. */
+  access(signal?: AbortSignal): Promise<AccessOffer> {
+    return this.call("v1/access", {}, signal ? { signal } : {}, false, true);
   }
 
   messages(query: MessageQuery, signal?: AbortSignal): Promise<MessagePage> {
@@ -47,8 +54,8 @@ export class ApiClient {
     return this.get("v1/overview", {}, signal);
   }
 
-  upcoming(topic: string | undefined, signal?: AbortSignal): Promise<Upcoming> {
-    return this.get("v1/upcoming", { topic }, signal);
+  upcoming(aheadMs: number, signal?: AbortSignal): Promise<Upcoming> {
+    return this.get("v1/upcoming", { ahead_ms: aheadMs }, signal);
   }
 
   deadLetters(query: { reason?: string; target?: string; limit?: number; after?: string }, signal?: AbortSignal): Promise<DeadLetterPage> {
@@ -73,24 +80,30 @@ export class ApiClient {
     return this.call<T>(path, query, init, answers);
   }
 
-  private async call<T>(path: string, query: Query, init: RequestInit, answers: boolean): Promise<T> {
-    const token = this.options.token();
+  private async call<T>(path: string, query: Query, init: RequestInit, answers: boolean, quiet = false): Promise<T> {
+    const token = quiet ? null : this.options.token();
     const headers: Record<string, string> = { Accept: "application/json" };
     if (init.body !== undefined) headers["Content-Type"] = "application/json";
     if (token) headers["Authorization"] = `Bearer ${token}`;
 
     let response: Response;
     try {
-      response = await fetch(this.options.base + path + search(query), { ...init, headers, credentials: "same-origin", cache: "no-store" });
+      response = await fetch(this.options.base + path + search(query), { ...init, headers, credentials: "same-origin", cache: "no-store", redirect: "manual" });
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new ApiError(0, "no-answer", "delayq does not answer. Is it running, and is the network up?");
     }
+    // The API never redirects: a load balancer does, to where one signs in.
+    const status = response.type === "opaqueredirect" ? 401 : response.status;
     const body: unknown = await response.json().catch(() => null);
     if (response.ok || (answers && isAnswer(body))) return body as T;
+    const error = errorOf(status, body);
     // A request that was under way with an older token says nothing of the present one.
-    if (response.status === 401 && token === this.options.token()) this.options.onUnauthorized(token !== null);
-    throw errorOf(response.status, body);
+    if (!quiet && token === this.options.token()) {
+      if (status === 401) this.options.onUnauthorized(token !== null);
+      if (error.code === "no-role") this.options.onNoRole?.(error.message);
+    }
+    throw error;
   }
 }
 

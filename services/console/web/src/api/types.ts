@@ -88,9 +88,12 @@ export interface BucketCount {
   count: number;
 }
 export interface Upcoming {
+  from_ms: number;
+  until_ms: number;
   bucket_ms: number;
   buckets: { from_ms: number; counts: BucketCount[] }[];
   exact: boolean;
+  unreadable: number;
 }
 
 export interface Shard {
@@ -154,4 +157,27 @@ export interface LiveChange {
   position: string;
   at_ms: number;
   message: Message;
+}
+
+/** Where people sign in: by authorization code with PKCE, as a public client. */
+export interface OidcOffer {
+  issuer: string;
+  client_id: string;
+  scopes: string[];
+  /** Which of the issuer's tokens the API takes. */
+  token: "id_token" | "access_token";
+  authorization_endpoint?: string;
+  token_endpoint?: string;
+  end_session_endpoint?: string;
+  /** Why nobody can sign in now. */
+  problem?: string;
+}
+
+/** How one gets in; told to everybody. */
+export interface AccessOffer {
+  asks: boolean;
+  tokens: boolean;
+  /** A load balancer signs people in: the page needs no token. */
+  load_balancer: boolean;
+  oidc: OidcOffer | null;
 }

@@ -48,6 +48,13 @@ export function minute(at: number): string {
   return MINUTES.format(new Date(at));
 }
 
+const DAY_HOURS = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+/** `Thu 14:00`. */
+export function dayAndHour(at: number): string {
+  return DAY_HOURS.format(new Date(at));
+}
+
 export function iso(at: number): string {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? String(at) : date.toISOString();

@@ -111,3 +111,12 @@ it("backs off to half a minute, never in step with others", () => {
   expect([1, 2, 3, 4, 5, 6, 20].map((n) => backoffMs(n, 0))).toEqual([1000, 2000, 4000, 8000, 16000, 30000, 30000]);
   expect(backoffMs(1, 0.999)).toBeGreaterThan(660);
 });
+
+it("asks who it is when the sign-in has expired", async () => {
+  const { store } = link({ token: "t", verdict: "denied" });
+  last().open();
+  last().breaks(4001, "the sign-in has expired: sign in again");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(store.get().connection).toMatchObject({ phase: "denied" });
+  expect(FakeSocket.all).toHaveLength(1);
+});

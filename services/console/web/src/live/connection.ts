@@ -16,6 +16,8 @@ const SILENCE_MS = 45_000;
 /** Changes are applied together, so that a burst costs a few renders and not thousands. */
 const FLUSH_MS = 120;
 const TOO_SLOW = 4008;
+/** The sign-in has expired. */
+const SIGNED_OUT = 4001;
 
 /** The WebSocket: connects, resumes after the last change seen, comes back by itself. */
 export class LiveLink {
@@ -111,10 +113,10 @@ export class LiveLink {
     if (socket !== this.socket || this.stopped) return;
     this.flush();
     this.drop();
-    const verdict = opened ? "ok" : await this.options.probe();
+    const verdict = opened && event.code !== SIGNED_OUT ? "ok" : await this.options.probe();
     if (this.stopped || this.socket) return;
     if (verdict === "denied") {
-      this.options.dispatch({ type: "denied", reason: "a token is needed" });
+      this.options.dispatch({ type: "denied", reason: "sign in to see changes" });
       return;
     }
     this.attempt += 1;

@@ -1,4 +1,4 @@
-import { useEffect, type ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { BypassChart } from "../charts/bypass";
 import { LatenessTable } from "../charts/lateness";
 import { UpcomingChart } from "../charts/upcoming";
@@ -11,7 +11,8 @@ import { Queues, Shards } from "./overview-tiers";
 export function OverviewScreen() {
   const { client, store, session } = useConsole();
   const overview = useLoad(`overview ${session}`, (signal) => client.overview(signal), 5000);
-  const upcoming = useLoad(`upcoming ${session}`, (signal) => client.upcoming(undefined, signal), 10_000);
+  const [ahead, setAhead] = useState<(typeof AHEAD)[number]>(AHEAD[0]);
+  const upcoming = useLoad(`upcoming ${session} ${ahead.ms}`, (signal) => client.upcoming(ahead.ms, signal), 10_000);
   const data = overview.data;
   useEffect(() => {
     if (data) store.dispatch({ type: "clock", serverNow: data.now_ms, now: Date.now() });
@@ -32,8 +33,11 @@ export function OverviewScreen() {
       )}
       {data && <Counts counts={data.counts} />}
       <div className="grid">
-        <Panel title="Due in the next hour" wide>
-          {upcoming.data ? <UpcomingChart upcoming={upcoming.data} /> : upcoming.error && overview.error ? <p className="quiet">Not known.</p> : upcoming.error ? <ErrorNotice error={upcoming.error} onRetry={upcoming.reload} /> : <Loading what="what is due" />}
+        <Panel title={`Due in the next ${ahead.name}`} wide>
+          <div className="bar" role="group" aria-label="How far ahead">
+            {AHEAD.map((one) => <button key={one.name} type="button" aria-pressed={one === ahead} onClick={() => setAhead(one)}>{one.name}</button>)}
+          </div>
+          {upcoming.data ? <UpcomingChart upcoming={upcoming.data} within={ahead.name} /> : upcoming.error && overview.error ? <p className="quiet">Not known.</p> : upcoming.error ? <ErrorNotice error={upcoming.error} onRetry={upcoming.reload} /> : <Loading what="what is due" />}
         </Panel>
         <Panel title="Published by priority, last 2 minutes" wide><BypassChart /></Panel>
         {data && <Panel title="Lateness"><LatenessTable lateness={data.lateness} /></Panel>}
@@ -43,6 +47,12 @@ export function OverviewScreen() {
     </div>
   );
 }
+
+const AHEAD = [
+  { name: "hour", ms: 3_600_000 },
+  { name: "day", ms: 24 * 3_600_000 },
+  { name: "week", ms: 7 * 24 * 3_600_000 },
+] as const;
 
 function healthText(ready: boolean, problems: number): string {
   if (ready && problems === 0) return "Ready, no problems";

@@ -1,5 +1,6 @@
 //! Layers, faults, rules.
 
+mod oidc;
 mod routes;
 mod rules;
 mod sections;
