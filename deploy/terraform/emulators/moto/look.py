@@ -38,7 +38,7 @@ for queue, queue_url in sorted(urls.items()):
         expect(f"a message through {queue}", [m["Body"] for m in sqs.receive_message(QueueUrl=queue_url).get("Messages", [])], ["x"])
 
 dynamodb = client("dynamodb")
-for table, ttl in {"batches": "e", "shards": None, "payloads": "e", "messages": "e"}.items():
+for table, ttl in {"batches": "e", "shards": "e", "payloads": "e", "messages": "e"}.items():
     description = dynamodb.describe_table(TableName=f"{name}-{table}")["Table"]
     expect(f"{table} is active", description["TableStatus"], "ACTIVE")
     found = dynamodb.describe_time_to_live(TableName=f"{name}-{table}")["TimeToLiveDescription"]

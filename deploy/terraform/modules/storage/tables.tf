@@ -12,7 +12,7 @@ locals {
     shards = {
       hash    = { name = "p", type = "S" }
       range   = { name = "n", type = "N" }
-      expires = null
+      expires = "e"
       stream  = null
       indexes = {}
     }

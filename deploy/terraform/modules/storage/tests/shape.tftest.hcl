@@ -66,7 +66,7 @@ run "tables" {
       }
       }) == jsonencode({
       batches  = { hash = run.init.batches.KEY, range = run.init.batches.SORT, ttl = run.init.batches.EXPIRES, stream = null, indexes = [] }
-      shards   = { hash = run.init.shards.PARTITION, range = run.init.shards.SHARD, ttl = null, stream = null, indexes = [] }
+      shards   = { hash = run.init.shards.PARTITION, range = run.init.shards.SHARD, ttl = run.init.batches.EXPIRES, stream = null, indexes = [] }
       payloads = { hash = run.init.payloads.CHUNK, range = null, ttl = run.init.batches.EXPIRES, stream = null, indexes = [] }
       messages = {
         hash    = run.init.messages.KEY, range = null, ttl = run.init.batches.EXPIRES, stream = "NEW_AND_OLD_IMAGES"
