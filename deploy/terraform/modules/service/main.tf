@@ -22,6 +22,8 @@ resource "aws_ecs_service" "this" {
   deployment_maximum_percent         = 200
   health_check_grace_period_seconds  = var.load_balancer == null ? null : 60
   wait_for_steady_state              = var.wait_for_steady_state
+  # Else another strategy (`min` is part of it) would replace the service, and stop all of it meanwhile.
+  force_new_deployment = true
 
   dynamic "capacity_provider_strategy" {
     for_each = local.strategies[var.spot]

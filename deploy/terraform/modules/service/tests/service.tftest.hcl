@@ -45,6 +45,11 @@ run "scales" {
   }
 
   assert {
+    condition     = aws_ecs_service.this.force_new_deployment
+    error_message = "Without it, another number of tasks on demand would replace the service."
+  }
+
+  assert {
     condition     = aws_ecs_service.this.deployment_circuit_breaker[0].rollback && aws_ecs_service.this.deployment_minimum_healthy_percent == 100
     error_message = "A deployment keeps all tasks until the new ones are healthy, and goes back if they are not."
   }
