@@ -1,0 +1,4 @@
+output "name" {
+  description = "Name of the ECS service."
+  value       = aws_ecs_service.this.name
+}
