@@ -2,17 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use clap::Parser as _;
 use delayq::cli::{Cli, Command as Delayq};
 use delayq_examples_test::{compose, config_docs, names, repo, snippets};
-use delayq_runtime::config::{HttpConfig, Sources, load};
-use delayq_runtime::health::Health;
-use delayq_runtime::http::HttpServer;
-use delayq_runtime::telemetry::Metrics;
-use tokio_util::sync::CancellationToken;
+use delayq_runtime::config::{Sources, load};
 
 const DASHBOARD: &str = "deploy/dashboards/delayq.json";
 const COMPOSE: &str = "docker-compose.yml";
@@ -383,32 +377,33 @@ fn what_is_mounted_and_copied_exists() {
     }
 }
 
-/// The image's health check against the server it asks in the image.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_health_check_of_the_image_tells_ready_from_not() {
-    let health = Health::new();
-    let component = health.component("a part");
-    let config = HttpConfig {
-        listen: "127.0.0.1:0".to_owned(),
-    };
-    let metrics = Metrics::install().expect("metrics");
-    let server = HttpServer::bind(&config, health, metrics).await;
-    let server = server.expect("a server");
-    let port = server.address().port().to_string();
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(stop.clone()));
-    let check = async |port: &str| {
-        let mut command = Command::new(repo::root().join("deploy/container/healthcheck"));
-        command.env("DELAYQ_HEALTH_PORT", port);
-        let checked = tokio::task::spawn_blocking(move || command.status());
-        let status = tokio::time::timeout(Duration::from_secs(30), checked).await;
-        let status = status.expect("in time").expect("no panic");
-        status.expect("bash").code()
-    };
-    assert_eq!(check(&port).await, Some(1), "not ready");
-    component.ready();
-    assert_eq!(check(&port).await, Some(0), "ready");
-    stop.cancel();
-    serving.await.expect("no panic").expect("served");
-    assert_eq!(check(&port).await, Some(1), "nobody listens");
+/// The image has neither a shell nor an HTTP client: the binary itself asks.
+#[test]
+fn the_health_check_is_the_binarys_own() {
+    const CHECK: &str = r#"["CMD", "/usr/local/bin/delayq", "health"]"#;
+    let compose = repo::read(COMPOSE);
+    let role = compose.split("\nx-role:").nth(1).expect("x-role");
+    let role = role.split("\nservices:").next().unwrap_or_default();
+    let checked = role.lines().map(str::trim);
+    let checked = checked.filter_map(|line| line.strip_prefix("test: "));
+    assert_eq!(checked.collect::<Vec<_>>(), [CHECK]);
+    let dockerfile = repo::read("deploy/container/Dockerfile");
+    let image = dockerfile.lines().find(|l| l.starts_with("HEALTHCHECK "));
+    let (_, command) = image.and_then(|l| l.split_once("CMD ")).expect("a check");
+    assert_eq!(command, CHECK.replace("\"CMD\", ", ""));
+    let entrypoint = dockerfile
+        .lines()
+        .find_map(|l| l.strip_prefix("ENTRYPOINT "));
+    assert_eq!(entrypoint, Some(r#"["/usr/local/bin/delayq"]"#));
+    // It has no arguments, so it finds the configuration where the image's commands begin.
+    let mounted = format!(":{}/delayq.toml:ro", workdir(&dockerfile));
+    assert!(compose.contains(&mounted), "no mount ending in {mounted}");
+}
+
+/// The last one: that of the image, not of its build.
+fn workdir(dockerfile: &str) -> &str {
+    let mut folders = dockerfile
+        .lines()
+        .filter_map(|l| l.strip_prefix("WORKDIR "));
+    folders.next_back().expect("a folder")
 }
