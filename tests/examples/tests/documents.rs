@@ -2,21 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
 
 use clap::Parser as _;
 use delayq::cli::{Cli, Command as Delayq};
 use delayq_examples_test::{compose, config_docs, names, repo, snippets};
-use delayq_runtime::config::{HttpConfig, Sources, load};
-use delayq_runtime::health::Health;
-use delayq_runtime::http::HttpServer;
-use delayq_runtime::telemetry::Metrics;
-use tokio_util::sync::CancellationToken;
+use delayq_runtime::config::{Sources, load};
 
 const DASHBOARD: &str = "deploy/dashboards/delayq.json";
 const COMPOSE: &str = "docker-compose.yml";
 const COMPOSE_CONFIG: &str = "deploy/local/delayq.compose.toml";
+const RUNBOOK: &str = "deploy/RUNBOOK.md";
+const ALERTS: &str = "deploy/dashboards/rules.yml";
 
 #[test]
 fn the_snippets_of_the_readme_are_cut_from_the_examples() {
@@ -39,6 +35,7 @@ fn links_between_documents_lead_somewhere() {
         "README.md".to_owned(),
         "CONTRIBUTING.md".to_owned(),
         "examples/README.md".to_owned(),
+        RUNBOOK.to_owned(),
     ];
     let is_markdown = |path: &Path| path.extension().is_some_and(|e| e == "md");
     for file in repo::files(&repo::root().join("docs"), &is_markdown) {
@@ -120,7 +117,7 @@ fn every_metric_of_the_dashboard_exists() {
 #[test]
 fn every_metric_in_the_documents_exists() {
     let known = names::in_sources();
-    for document in ["README.md", "docs/operations.md"] {
+    for document in ["README.md", "docs/operations.md", RUNBOOK, ALERTS] {
         for metric in names::in_expression(&repo::read(document)) {
             // A name that ends in an underscore stands for a family.
             let family = metric.ends_with('_');
@@ -131,6 +128,78 @@ fn every_metric_in_the_documents_exists() {
             assert!(found, "{document} names {metric}, which no source does");
         }
     }
+}
+
+/// What an alert says is wrong, its section in the runbook tells how to mend: one each, in the same order, and the alert leads there.
+#[test]
+fn every_alert_has_its_section_in_the_runbook() {
+    let rules = repo::read(ALERTS);
+    let mut alerts = Vec::new();
+    let mut runbooks = Vec::new();
+    for line in rules.lines().map(str::trim) {
+        if let Some(alert) = line.strip_prefix("- alert: ") {
+            assert_eq!(
+                alerts.len(),
+                runbooks.len(),
+                "{alerts:?}: one without a runbook"
+            );
+            alerts.push(alert);
+        } else if let Some(runbook) = line.strip_prefix("runbook: ") {
+            runbooks.push(runbook.trim_matches('"'));
+        }
+    }
+    assert!(alerts.len() >= 13, "{alerts:?}");
+    let runbook = repo::read(RUNBOOK);
+    let sections: Vec<&str> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .filter(|title| title.starts_with("Delayq"))
+        .collect();
+    assert_eq!(alerts, sections, "alerts, and sections of the runbook");
+    let headings = headings(&runbook);
+    for (alert, runbook) in alerts.iter().zip(&runbooks) {
+        let (file, anchor) = runbook.split_once('#').expect("an anchor");
+        assert_eq!((file, anchor), (RUNBOOK, &*alert.to_lowercase()));
+        assert!(headings.contains(anchor), "no heading {anchor}");
+    }
+    assert_eq!(alerts.len(), runbooks.len());
+    for section in runbook.split("\n## Delayq").skip(1) {
+        let section = section.split("\n## ").next().unwrap_or_default();
+        for part in ["**Means**", "**Look", "**Ends**", "**Do not**"] {
+            assert!(section.contains(part), "no {part} in:\n{section}");
+        }
+    }
+}
+
+/// Whoever is woken copies them: in the blocks, and in the text between backticks, where what stands for a value may be left out.
+#[test]
+fn every_command_in_the_runbook_is_one_of_delayqs() {
+    use clap::error::ErrorKind::{MissingRequiredArgument, MissingSubcommand};
+    let text = repo::read(RUNBOOK);
+    let (blocks, prose): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|line| line.starts_with("    "));
+    let parse = |command: &str| Cli::try_parse_from(words(command));
+    let mut count = 0;
+    for line in blocks {
+        let command = line.split(" #").next().unwrap_or_default().trim();
+        let command = command.split(" | ").next().unwrap_or_default();
+        if command.starts_with("delayq ") {
+            let parsed = parse(command);
+            assert!(parsed.is_ok(), "{command}: {:?}", parsed.err());
+            count += 1;
+        }
+    }
+    let prose = prose.join(" ");
+    for command in prose.split('`').skip(1).step_by(2) {
+        if command.starts_with("delayq ") && command != "delayq …" {
+            let failed = parse(command).err().map(|error| error.kind());
+            let only_short = failed
+                .is_none_or(|kind| matches!(kind, MissingRequiredArgument | MissingSubcommand));
+            assert!(only_short, "{command}: {failed:?}");
+            count += 1;
+        }
+    }
+    assert!(count >= 25, "{count} commands");
 }
 
 #[test]
@@ -308,32 +377,33 @@ fn what_is_mounted_and_copied_exists() {
     }
 }
 
-/// The image's health check against the server it asks in the image.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_health_check_of_the_image_tells_ready_from_not() {
-    let health = Health::new();
-    let component = health.component("a part");
-    let config = HttpConfig {
-        listen: "127.0.0.1:0".to_owned(),
-    };
-    let metrics = Metrics::install().expect("metrics");
-    let server = HttpServer::bind(&config, health, metrics).await;
-    let server = server.expect("a server");
-    let port = server.address().port().to_string();
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(server.serve(stop.clone()));
-    let check = async |port: &str| {
-        let mut command = Command::new(repo::root().join("deploy/container/healthcheck"));
-        command.env("DELAYQ_HEALTH_PORT", port);
-        let checked = tokio::task::spawn_blocking(move || command.status());
-        let status = tokio::time::timeout(Duration::from_secs(30), checked).await;
-        let status = status.expect("in time").expect("no panic");
-        status.expect("bash").code()
-    };
-    assert_eq!(check(&port).await, Some(1), "not ready");
-    component.ready();
-    assert_eq!(check(&port).await, Some(0), "ready");
-    stop.cancel();
-    serving.await.expect("no panic").expect("served");
-    assert_eq!(check(&port).await, Some(1), "nobody listens");
+/// The image has neither a shell nor an HTTP client: the binary itself asks.
+#[test]
+fn the_health_check_is_the_binarys_own() {
+    const CHECK: &str = r#"["CMD", "/usr/local/bin/delayq", "health"]"#;
+    let compose = repo::read(COMPOSE);
+    let role = compose.split("\nx-role:").nth(1).expect("x-role");
+    let role = role.split("\nservices:").next().unwrap_or_default();
+    let checked = role.lines().map(str::trim);
+    let checked = checked.filter_map(|line| line.strip_prefix("test: "));
+    assert_eq!(checked.collect::<Vec<_>>(), [CHECK]);
+    let dockerfile = repo::read("deploy/container/Dockerfile");
+    let image = dockerfile.lines().find(|l| l.starts_with("HEALTHCHECK "));
+    let (_, command) = image.and_then(|l| l.split_once("CMD ")).expect("a check");
+    assert_eq!(command, CHECK.replace("\"CMD\", ", ""));
+    let entrypoint = dockerfile
+        .lines()
+        .find_map(|l| l.strip_prefix("ENTRYPOINT "));
+    assert_eq!(entrypoint, Some(r#"["/usr/local/bin/delayq"]"#));
+    // It has no arguments, so it finds the configuration where the image's commands begin.
+    let mounted = format!(":{}/delayq.toml:ro", workdir(&dockerfile));
+    assert!(compose.contains(&mounted), "no mount ending in {mounted}");
+}
+
+/// The last one: that of the image, not of its build.
+fn workdir(dockerfile: &str) -> &str {
+    let mut folders = dockerfile
+        .lines()
+        .filter_map(|l| l.strip_prefix("WORKDIR "));
+    folders.next_back().expect("a folder")
 }
