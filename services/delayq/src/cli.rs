@@ -131,6 +131,9 @@ pub enum Command {
     },
     /// Whether the process at http.listen is ready, for the health check of a container. Exit code 1 if it is not.
     Health {
+        /// Whether it lives, in place of ready: what platforms that restart for it should ask.
+        #[arg(long)]
+        live: bool,
         /// Configuration.
         #[command(flatten)]
         config: ConfigArgs,
@@ -353,8 +356,8 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         Command::Upcoming { config, args } => {
             tracked(&config, args.json, Ask::Upcoming(args)).await
         }
-        Command::Health { config } => {
-            probe(&config.load()?).await?;
+        Command::Health { live, config } => {
+            probe(&config.load()?, live).await?;
             Ok(0)
         }
         Command::Completions { shell } => {

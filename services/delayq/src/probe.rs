@@ -1,4 +1,4 @@
-//! `delayq health`: whether a process on this machine is ready, for the health check of a container that has no HTTP client.
+//! `delayq health`: whether a process on this machine is ready, or alive, for the health check of a container that has no HTTP client.
 
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use tokio::time::timeout;
 /// Container platforms give up after 5 s.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// Asks for `/readyz` at `http.listen`.
+/// Asks for `/readyz` at `http.listen`, or for `/livez`: whether a restart would help.
 ///
 /// # Errors
 /// Nobody answers in time, or not ready: the answer's reasons.
-pub async fn probe(config: &Config) -> anyhow::Result<()> {
-    let url = format!("http://{}/readyz", reachable(&config.http.listen));
+pub async fn probe(config: &Config, live: bool) -> anyhow::Result<()> {
+    let path = if live { "livez" } else { "readyz" };
+    let url = format!("http://{}/{path}", reachable(&config.http.listen));
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<axum::body::Bytes>>();
     let asked = async {
         let answer = client.get(url.parse()?).await?;
@@ -30,7 +31,7 @@ pub async fn probe(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("{url} does not answer within {LIMIT:?}"))?
         .with_context(|| format!("{url} does not answer"))?;
     if !status.is_success() {
-        bail!("not ready: {}", String::from_utf8_lossy(&body));
+        bail!("{url} answers {status}: {}", String::from_utf8_lossy(&body));
     }
     Ok(())
 }
@@ -63,7 +64,7 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         config.http.listen = free.local_addr().unwrap().to_string();
         drop(free);
-        let error = probe(&config).await.unwrap_err();
+        let error = probe(&config, false).await.unwrap_err();
         assert!(
             format!("{error:#}").contains("does not answer"),
             "{error:#}"

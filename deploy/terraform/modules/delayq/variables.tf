@@ -36,7 +36,7 @@ variable "registry" {
 variable "health_command" {
   description = "How ECS asks the container whether it is healthy."
   type        = list(string)
-  default     = ["CMD", "/usr/local/bin/delayq", "health"]
+  default     = ["CMD", "/usr/local/bin/delayq", "health", "--live"]
 }
 
 variable "services" {

@@ -45,11 +45,10 @@ locals {
   health_check = {
     healthCheck = {
       command = var.health_command
-      # `delayq health` asks /readyz, which is false while Kafka or a queue is away as well. ECS replaces what is unhealthy, and that mends nothing
-      # then: so only after five minutes.
+      # ECS replaces what is unhealthy: so the command asks /livez. /readyz is false while Kafka or a queue is away as well, which that does not mend.
       interval    = 30
       timeout     = 5
-      retries     = 10
+      retries     = 3
       startPeriod = 60
     }
   }

@@ -13,7 +13,7 @@ variables {
   role               = "router"
   image              = "registry.example/delayq:1"
   command            = ["run", "router"]
-  health_command     = ["CMD", "/usr/local/bin/delayq", "health"]
+  health_command     = ["CMD", "/usr/local/bin/delayq", "health", "--live"]
   cpu                = 256
   memory             = 512
   environment        = { B = "2", A = "1" }

@@ -7,15 +7,12 @@ locals {
   sections = [for part in split("\n## `[", file("${local.root}/docs/configuration.md")) : part if can(regex("^[a-z]+\\]", part))]
   fields   = { for part in local.sections : regex("^([a-z]+)\\]", part)[0] => [for f in regexall("\n\\| `([a-z_.]+)` \\|", part) : replace(f[0], ".", "__")] }
 
-  # `[metrics]` (services/runtime/src/config/metrics.rs): not in docs/configuration.md yet.
-  undocumented = ["DELAYQ_METRICS__EMF", "DELAYQ_METRICS__EMF_NAMESPACE"]
-
   rules = yamldecode(file("${local.root}/deploy/dashboards/rules.yml"))
 }
 
 output "variables" {
   description = "Environment variables that delayq knows."
-  value       = concat(flatten([for section, fields in local.fields : [for f in fields : "DELAYQ_${upper(section)}__${upper(f)}"]]), ["DELAYQ_CONFIG"], local.undocumented)
+  value       = concat(flatten([for section, fields in local.fields : [for f in fields : "DELAYQ_${upper(section)}__${upper(f)}"]]), ["DELAYQ_CONFIG"])
 }
 
 output "alerts" {
