@@ -21,8 +21,8 @@ pub const WRITE_EVERY: Duration = Duration::from_secs(10);
 pub const WRITE_SELDOM: Duration = Duration::from_secs(60);
 /// What costs one write unit.
 const UNIT_BYTES: usize = 1024;
-/// For the last writes of a stopping process.
-const LAST_WRITES: Duration = Duration::from_secs(5);
+/// For the last writes of a stopping process: less than it has left once its roles have stopped.
+const LAST_WRITES: Duration = Duration::from_secs(3);
 
 /// The counts of this process.
 #[derive(Debug, Default)]
