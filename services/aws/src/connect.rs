@@ -227,19 +227,19 @@ pub async fn connect(settings: &AwsSettings, clock: Arc<dyn Clock>) -> Result<Cl
     })
 }
 
-fn misconfigured(detail: impl Into<String>) -> PortError {
+pub(crate) fn misconfigured(detail: impl Into<String>) -> PortError {
     PortError::new(ErrorClass::Misconfigured, OPERATION, detail)
 }
 
 #[cfg(not(feature = "tls"))]
-fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(IDLE_CONNECTION)
         .build_http()
 }
 
 #[cfg(feature = "tls")]
-fn http_client() -> SharedHttpClient {
+pub(crate) fn http_client() -> SharedHttpClient {
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
     aws_smithy_http_client::Builder::new()
         .pool_idle_timeout(IDLE_CONNECTION)
@@ -247,7 +247,7 @@ fn http_client() -> SharedHttpClient {
         .build_https()
 }
 
-async fn credentials(
+pub(crate) async fn credentials(
     settings: &AwsSettings,
     http: &SharedHttpClient,
 ) -> Result<SharedCredentialsProvider, PortError> {

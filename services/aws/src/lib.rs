@@ -4,6 +4,7 @@
 //! - `errors`: one place that says what a failed call means.
 //! - [`sqs_delay_queue`], [`sqs_ticks`]: the queues. [`dynamo_batches`], [`dynamo_shards`], [`dynamo_payloads`],
 //!   [`dynamo_messages`], [`dynamo_message_index`], [`dynamo_message_feed`], [`dynamo_tallies`]: the tables.
+//! - [`msk_iam`]: what lets a Kafka client into an MSK cluster.
 //! - [`names`], [`provision`], [`inspect`]: what the queues and tables are called, how they come to be, how they are.
 //!
 //! Nothing here retries: the callers know what is still worth sending, and with which delay.
@@ -23,6 +24,7 @@ pub mod inspect;
 mod message_rows;
 mod meter;
 pub mod metrics;
+pub mod msk_iam;
 pub mod names;
 pub mod provision;
 mod provision_index;
@@ -44,6 +46,7 @@ pub use inspect::{
     ChangeStream, DueIndex, QueueDepth, QueueState, TableState, Ttl, inspect_queue, inspect_tables,
     queue_depth,
 };
+pub use msk_iam::{IamSigner, IamToken};
 pub use names::{Names, QueueNames, TableNames};
 pub use provision::{ProvisionOptions, provision, provision_with};
 pub use skew::SkewMeter;

@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::{self, CanaryPorts, CanarySettings, Leader};
+use crate::cluster;
 use crate::health::HealthPort;
 pub use crate::init::init;
 use crate::role::Role;
@@ -185,7 +186,7 @@ pub async fn run_on(
         tokio::spawn(writer.run(roles_ended.clone()))
     });
     let clock = backends.clock;
-    let kafka = settings::kafka(config);
+    let kafka = cluster::kafka(config).await?;
     let mut tasks = JoinSet::new();
     if roles.contains(&Role::Router) && !roles.contains(&Role::Scheduler) {
         // Shards whose schedulers are all gone are named by somebody.

@@ -11,6 +11,7 @@ use delayq_core::error::{ErrorClass, PortError};
 use delayq_kafka::{KafkaAdmin, TopicCreation, TopicDescription};
 use delayq_runtime::config::Config;
 
+use crate::cluster;
 use crate::settings;
 use crate::topology::{self, Purpose, Topic};
 
@@ -77,7 +78,7 @@ pub async fn init_with(
     args: &InitArgs,
     report: &mut (dyn FnMut(String) + Send),
 ) -> anyhow::Result<()> {
-    let admin = KafkaAdmin::with_timeout(&settings::kafka(config), ANSWER)?;
+    let admin = KafkaAdmin::with_timeout(&cluster::kafka(config).await?, ANSWER)?;
     init_topics(&admin, config, args, report).await?;
     let clients = delayq_aws::connect(&settings::aws(config), Arc::new(SystemClock)).await?;
     let names = Names::with_prefix(&config.aws.prefix);

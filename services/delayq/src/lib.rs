@@ -6,6 +6,7 @@ pub mod bench;
 pub mod canary;
 pub mod check;
 pub mod cli;
+mod cluster;
 pub mod console;
 mod console_client;
 pub mod dead_letters;

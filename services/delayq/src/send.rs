@@ -15,6 +15,7 @@ use delayq_core::route::{Decision, Policy, is_topic_name, route};
 use delayq_kafka::{KafkaAdmin, Sent, SinkSettings, send_one};
 use delayq_runtime::config::Config;
 
+use crate::cluster;
 use crate::settings;
 
 /// How long the broker may take to answer at all, and then to confirm the record.
@@ -107,7 +108,7 @@ pub async fn send(config: &Config, args: &SendArgs) -> anyhow::Result<Outcome> {
     if let (Err(refusal), false) = (&expected, args.force) {
         return Ok(Outcome::Refused(refusal.clone()));
     }
-    let kafka = settings::kafka(config);
+    let kafka = cluster::kafka(config).await?;
     if KafkaAdmin::with_timeout(&kafka, ANSWER)?
         .layout(topic)
         .await?

@@ -64,7 +64,7 @@ pub const COMPRESSED: [&str; 15] = [
     "tracked.lease=5s",
 ];
 
-/// The cluster.
+/// The cluster, without what logging in by `kafka.auth` takes (`cluster::kafka`).
 #[must_use]
 pub fn kafka(config: &Config) -> KafkaSettings {
     KafkaSettings {
@@ -76,6 +76,7 @@ pub fn kafka(config: &Config) -> KafkaSettings {
             .iter()
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect(),
+        tokens: None,
     }
 }
 

@@ -8,14 +8,13 @@ use delayq_core::error::{ErrorClass, PortError};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::errors;
-use crate::heard;
+use crate::heard::{self, Heard};
 use crate::settings::KafkaSettings;
+use crate::{errors, login};
 
 /// How long one administrative request may take, unless said otherwise.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -63,7 +62,7 @@ pub struct TopicDescription {
 
 /// An administrative client of the cluster.
 pub struct KafkaAdmin {
-    pub(crate) client: Arc<AdminClient<DefaultClientContext>>,
+    client: Arc<AdminClient<Heard>>,
     pub(crate) timeout: Duration,
     kafka: KafkaSettings,
 }
@@ -92,7 +91,7 @@ impl KafkaAdmin {
         if !faults.is_empty() {
             return Err(errors::faulty_settings("kafka admin", &faults));
         }
-        AdminClient::from_config_and_context(&kafka.admin_config(), DefaultClientContext)
+        AdminClient::from_config_and_context(&kafka.admin_config(), Heard::new(kafka))
             .map(|client| Self {
                 client: Arc::new(client),
                 timeout,
@@ -115,7 +114,7 @@ impl KafkaAdmin {
             return Ok(Vec::new());
         }
         let new: Vec<NewTopic<'_>> = topics.iter().map(new_topic).collect();
-        let results = match self.client.create_topics(&new, &self.options()).await {
+        let results = match self.client()?.create_topics(&new, &self.options()).await {
             Ok(results) => results,
             Err(error) => return Err(self.failed(OPERATION, &error).await),
         };
@@ -165,7 +164,11 @@ impl KafkaAdmin {
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
         };
-        let results = match self.client.alter_configs(&[alter], &self.options()).await {
+        let results = match self
+            .client()?
+            .alter_configs(&[alter], &self.options())
+            .await
+        {
             Ok(results) => results,
             Err(error) => return Err(self.failed(OPERATION, &error).await),
         };
@@ -230,7 +233,11 @@ impl KafkaAdmin {
         before
             .add_partition_offset(topic, partition, Offset::Offset(offset))
             .map_err(|error| errors::admin(OPERATION, &error))?;
-        let deleted = match self.client.delete_records(&before, &self.options()).await {
+        let deleted = match self
+            .client()?
+            .delete_records(&before, &self.options())
+            .await
+        {
             Ok(deleted) => deleted,
             Err(error) => return Err(self.failed(OPERATION, &error).await),
         };
@@ -240,6 +247,12 @@ impl KafkaAdmin {
                 .map_err(|error| errors::admin(OPERATION, &error))?;
         }
         Ok(())
+    }
+
+    /// The client, with the latest token: nobody polls it, so it would not hear of a later one.
+    pub(crate) fn client(&self) -> Result<&Arc<AdminClient<Heard>>, PortError> {
+        login::log_in(self.client.inner(), self.kafka.tokens.as_ref())?;
+        Ok(&self.client)
     }
 
     /// The limit of a request as a whole.

@@ -1,16 +1,18 @@
 //! Why no broker answers. librdkafka's errors say "timed out"; its log says why, which is what a command's user needs: a
 //! refused connection, a name that does not resolve, a listener that wants TLS, a wrong password.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use delayq_core::error::{ErrorClass, PortError};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 
+use crate::login::{self, Tokens};
 use crate::settings::KafkaSettings;
 use crate::sync::lock;
 use crate::{client_log, errors};
@@ -25,12 +27,22 @@ const HTTP_FOR_A_LENGTH: &str = "1213486160";
 
 /// The context of a client that lives for a command: keeps the last reason of a failed connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heard(Arc<Mutex<Option<String>>>);
+pub struct Heard {
+    reason: Arc<Mutex<Option<String>>>,
+    tokens: Option<Tokens>,
+}
 
 impl Heard {
+    pub(crate) fn new(kafka: &KafkaSettings) -> Self {
+        Self {
+            reason: Arc::default(),
+            tokens: kafka.tokens.clone(),
+        }
+    }
+
     /// The reason of a failed connection, if one was told.
     pub(crate) fn reason(&self) -> Option<String> {
-        lock(&self.0).clone()
+        lock(&self.reason).clone()
     }
 
     fn note(&self, fac: &str, line: &str) {
@@ -43,7 +55,7 @@ impl Heard {
             .and_then(|rest| rest.split_once("]: "))
             .map_or(line, |(_, said)| said);
         let line = line.rsplit_once(" (after ").map_or(line, |(said, _)| said);
-        let mut last = lock(&self.0);
+        let mut last = lock(&self.reason);
         // That all brokers are down follows from each being down: the cause is worth more.
         if last.is_none() || !line.contains("brokers are down") {
             *last = Some(line.to_owned());
@@ -52,6 +64,12 @@ impl Heard {
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        login::answer(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
         self.note(fac, log_message);
         client_log::forward("command", level, fac, log_message);
@@ -95,9 +113,10 @@ pub(crate) async fn diagnose(operation: &'static str, kafka: &KafkaSettings) -> 
 }
 
 fn look(kafka: &KafkaSettings) -> Option<String> {
-    let heard = Heard::default();
+    let heard = Heard::new(kafka);
     let client: BaseProducer<Heard> =
         BaseProducer::from_config_and_context(&kafka.admin_config(), heard.clone()).ok()?;
+    login::log_in(client.client(), kafka.tokens.as_ref()).ok()?;
     match client.client().fetch_metadata(None, LOOK) {
         // The first contact answers: what fails is what it sends its clients to.
         Ok(metadata) => {
@@ -134,7 +153,7 @@ pub(crate) fn silence(
     } else if is("SASL") || is("security.protocol") || is("SSL") {
         (
             ErrorClass::Misconfigured,
-            "check kafka.properties (security.protocol, sasl.*, ssl.*)",
+            "check kafka.auth and kafka.properties (security.protocol, sasl.*, ssl.*)",
         )
     } else {
         (
@@ -188,7 +207,7 @@ mod tests {
     fn a_refused_login_points_at_the_properties() {
         let error = explained(&[("FAIL", "b:1/bootstrap: SASL authentication error: no")]);
         assert_eq!(error.class, ErrorClass::Misconfigured);
-        assert!(error.detail.contains("check kafka.properties"), "{error}");
+        assert!(error.detail.contains("check kafka.auth"), "{error}");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl KafkaAdmin {
     /// As [`KafkaAdmin::describe`].
     pub async fn layout(&self, topic: &str) -> Result<Option<(usize, usize)>, PortError> {
         const OPERATION: &str = "kafka Metadata";
-        let (client, timeout) = (Arc::clone(&self.client), self.timeout);
+        let (client, timeout) = (Arc::clone(self.client()?), self.timeout);
         let name = topic.to_owned();
         let fetched = tokio::task::spawn_blocking(move || {
             let metadata = client.inner().fetch_metadata(Some(&name), timeout)?;
@@ -78,7 +78,11 @@ impl KafkaAdmin {
         const OPERATION: &str = "kafka DescribeConfigs";
         let name = &topic.name;
         let topics = [ResourceSpecifier::Topic(name)];
-        let answer = match self.client.describe_configs(&topics, &self.options()).await {
+        let answer = match self
+            .client()?
+            .describe_configs(&topics, &self.options())
+            .await
+        {
             Ok(answer) => answer,
             Err(error) => return Err(self.failed(OPERATION, &error).await),
         };

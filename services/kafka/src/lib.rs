@@ -16,7 +16,9 @@ mod heard;
 mod in_hand;
 mod incoming;
 mod inspect;
+mod login;
 pub mod metrics;
+pub mod outsider;
 mod poll_loop;
 mod probe;
 mod raw_headers;
@@ -33,6 +35,7 @@ mod tail;
 mod topic_log;
 
 pub use admin::{KafkaAdmin, TopicCreation, TopicDescription, TopicSpec};
+pub use login::{Token, Tokens};
 pub use send::{Sent, send_one};
 pub use settings::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 pub use sink::KafkaSink;

@@ -19,7 +19,7 @@ use crate::rebalance::{REVOKE_COMMIT_TIMEOUT, SourceContext};
 use crate::settings::KafkaSettings;
 use crate::shared::{KafkaConsumer, Shared};
 use crate::sync::lock;
-use crate::{errors, metrics, probe};
+use crate::{errors, login, metrics, probe};
 
 /// How long an idle poll waits: bounds how late `pause` and `close` are seen. Records end the wait at once.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -42,9 +42,11 @@ pub(crate) fn build(
 ) -> Result<Arc<KafkaConsumer>, PortError> {
     let context = SourceContext {
         shared: Arc::clone(shared),
+        tokens: kafka.tokens.clone(),
     };
     let consumer = KafkaConsumer::from_config_and_context(&shared.settings.config(kafka), context)
         .map_err(|error| errors::configuration("kafka consumer", &error))?;
+    login::log_in(consumer.client(), kafka.tokens.as_ref())?;
     let topics: Vec<&str> = shared.settings.topics.iter().map(String::as_str).collect();
     consumer
         .subscribe(&topics)

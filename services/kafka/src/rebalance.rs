@@ -1,6 +1,7 @@
 //! librdkafka's callbacks on the consumer: rebalances, errors, logs. All run on the poll thread, inside `poll`.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::ports::{Assigned, Commit, RevokeReply, SourceEvent};
 use delayq_core::record::TopicPartition;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -18,6 +19,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::health::Health;
+use crate::login::{self, Tokens};
 use crate::shared::{KafkaConsumer, Shared};
 use crate::sync::lock;
 use crate::{client_log, committed, errors, metrics, raw_offsets};
@@ -32,6 +34,7 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(3);
 /// The context of the consumer.
 pub(crate) struct SourceContext {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) tokens: Option<Tokens>,
 }
 
 impl SourceContext {
@@ -262,6 +265,12 @@ pub(crate) fn topic_problem(topic: &str, code: RDKafkaErrorCode) -> PortError {
 }
 
 impl ClientContext for SourceContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        login::answer(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
         client_log::forward("consumer", level, fac, log_message);
     }

@@ -5,13 +5,13 @@ use delayq_core::headers::DELIVER_AT_MIN_MS;
 use delayq_core::record::Record;
 use rdkafka::Timestamp;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
-use crate::errors;
 use crate::heard::{self, Heard};
 use crate::settings::{KafkaSettings, SinkSettings};
 use crate::sink::headers;
+use crate::{errors, login};
 
 /// Where a record was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,11 @@ pub async fn send_one(
     if !faults.is_empty() {
         return Err(errors::faulty_settings(OPERATION, &faults));
     }
-    let heard = Heard::default();
+    let heard = Heard::new(kafka);
     let producer: FutureProducer<Heard> =
         FutureProducer::from_config_and_context(&sink.config(kafka), heard.clone())
             .map_err(|error| errors::configuration(OPERATION, &error))?;
+    login::log_in(producer.client(), kafka.tokens.as_ref())?;
     let mut message: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(topic);
     message.partition = partition;
     message.key = record.key.as_deref();

@@ -9,6 +9,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::login::Tokens;
+
 /// Largest record of a delay topic by default (Kafka's own default, rounded to 1 MiB) plus 64 KiB for the headers
 /// that delayq adds.
 pub const MESSAGE_MAX_BYTES_DEFAULT: u32 = 1_114_112;
@@ -48,6 +50,8 @@ pub struct KafkaSettings {
     /// Further librdkafka properties (`security.protocol`, `sasl.mechanisms`, …), given to consumer and producer.
     /// They win over delayq's tuning, but properties that the promises rest on are refused.
     pub properties: BTreeMap<String, String>,
+    /// Logs in with these tokens (SASL/OAUTHBEARER over TLS), whose maker keeps them fresh. Needs the feature `tls`.
+    pub tokens: Option<Tokens>,
 }
 
 impl Default for KafkaSettings {
@@ -56,6 +60,7 @@ impl Default for KafkaSettings {
             bootstrap_servers: "localhost:9092".to_owned(),
             client_id: "delayq".to_owned(),
             properties: BTreeMap::new(),
+            tokens: None,
         }
     }
 }
@@ -74,6 +79,7 @@ impl fmt::Debug for KafkaSettings {
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("client_id", &self.client_id)
             .field("properties", &properties)
+            .field("tokens", &self.tokens)
             .finish()
     }
 }
@@ -198,6 +204,12 @@ impl KafkaSettings {
                 ));
             }
         }
+        if self.tokens.is_some() && cfg!(not(feature = "tls")) {
+            faults.push(
+                "this build has no TLS, and so no login with tokens (kafka.auth): build with --features tls"
+                    .to_owned(),
+            );
+        }
         faults
     }
 
@@ -212,6 +224,11 @@ impl KafkaSettings {
             .set("socket.keepalive.enable", "true")
             // The rdkafka crate would ask the `log` crate, which nobody has set up here.
             .set_log_level(RDKafkaLogLevel::Info);
+        if self.tokens.is_some() {
+            config
+                .set("security.protocol", "sasl_ssl")
+                .set("sasl.mechanism", "OAUTHBEARER");
+        }
         config
     }
 
@@ -222,6 +239,17 @@ impl KafkaSettings {
             }
             if name == "debug" {
                 config.set_log_level(RDKafkaLogLevel::Debug);
+            }
+        }
+        config
+    }
+
+    /// For a client that is not delayq's: the cluster, and those properties that concern it.
+    pub(crate) fn outsider_config(&self, concerns: impl Fn(&str) -> bool) -> ClientConfig {
+        let mut config = self.client_config();
+        for (name, value) in &self.properties {
+            if concerns(name) {
+                config.set(name, value);
             }
         }
         config

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::settings::{KafkaSettings, SinkSettings};
 use crate::sink_context::{Pending, SinkContext, SinkHealth, refuse};
 use crate::sync::lock;
-use crate::{errors, metrics};
+use crate::{errors, login, metrics};
 
 /// What a dropped sink waits for deliveries that are under way, and then for the answers to those it gives up.
 const DROP_FLUSH: Duration = Duration::from_secs(1);
@@ -201,10 +201,11 @@ fn build(
     settings: &SinkSettings,
     health: &Arc<SinkHealth>,
 ) -> Result<Arc<Live>, PortError> {
-    let context = SinkContext::new(&kafka.bootstrap_servers, Arc::clone(health));
-    KafkaProducer::from_config_and_context(&settings.config(kafka), context)
-        .map(|producer| Arc::new(Live(Some(producer))))
-        .map_err(|error| errors::configuration("kafka producer", &error))
+    let context = SinkContext::new(kafka, Arc::clone(health));
+    let producer = KafkaProducer::from_config_and_context(&settings.config(kafka), context)
+        .map_err(|error| errors::configuration("kafka producer", &error))?;
+    login::log_in(producer.client(), kafka.tokens.as_ref())?;
+    Ok(Arc::new(Live(Some(producer))))
 }
 
 /// The headers as librdkafka takes them: in order, null values kept.

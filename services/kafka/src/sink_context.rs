@@ -1,16 +1,19 @@
 //! librdkafka's callbacks on the producer: deliveries, errors, logs. All run on the producer's poll thread.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::ports::{Acknowledge, Published};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
+use crate::login::{self, Tokens};
+use crate::settings::KafkaSettings;
 use crate::sync::lock;
 use crate::{client_log, errors, metrics};
 
@@ -72,15 +75,17 @@ pub(crate) struct SinkContext {
     pub(crate) health: Arc<SinkHealth>,
     /// The producer is dead and must be rebuilt.
     pub(crate) fatal: AtomicBool,
+    tokens: Option<Tokens>,
     published: ::metrics::Counter,
 }
 
 impl SinkContext {
-    pub(crate) fn new(bootstrap_servers: &str, health: Arc<SinkHealth>) -> Self {
+    pub(crate) fn new(kafka: &KafkaSettings, health: Arc<SinkHealth>) -> Self {
         Self {
-            bootstrap_servers: bootstrap_servers.to_owned(),
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
             health,
             fatal: AtomicBool::new(false),
+            tokens: kafka.tokens.clone(),
             published: ::metrics::counter!(metrics::PUBLISHED.name),
         }
     }
@@ -99,6 +104,12 @@ pub(crate) fn refuse(acknowledge: Acknowledge, code: RDKafkaErrorCode, topic: &s
 }
 
 impl ClientContext for SinkContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        login::answer(self.tokens.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
         client_log::forward("producer", level, fac, log_message);
     }

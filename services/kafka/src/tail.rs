@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use delayq_core::error::{ErrorClass, PortError};
 use delayq_core::record::Record;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::errors;
+use crate::heard::Heard;
 use crate::incoming::Decoder;
 use crate::settings::KafkaSettings;
+use crate::{errors, login};
 
 /// How long the answer to where the topic is may take.
 const METADATA: Duration = Duration::from_secs(5);
@@ -46,10 +48,10 @@ pub fn tail_topic(
     if !faults.is_empty() {
         return Err(errors::faulty_settings(OPERATION, &faults));
     }
-    let consumer: StreamConsumer = kafka
-        .tail_config()
-        .create()
-        .map_err(|error| errors::configuration(OPERATION, &error))?;
+    let consumer: StreamConsumer<Heard> =
+        StreamConsumer::from_config_and_context(&kafka.tail_config(), Heard::new(kafka))
+            .map_err(|error| errors::configuration(OPERATION, &error))?;
+    login::log_in(consumer.client(), kafka.tokens.as_ref())?;
     let (sender, events) = mpsc::channel(AHEAD);
     let reading = Reading {
         consumer: Arc::new(consumer),
@@ -61,7 +63,7 @@ pub fn tail_topic(
 }
 
 struct Reading {
-    consumer: Arc<StreamConsumer>,
+    consumer: Arc<StreamConsumer<Heard>>,
     topic: String,
     events: mpsc::Sender<TailEvent>,
 }

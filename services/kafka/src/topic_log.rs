@@ -19,7 +19,7 @@ use crate::committed::coordinator_moves;
 use crate::heard::{self, Heard};
 use crate::incoming::Decoder;
 use crate::settings::KafkaSettings;
-use crate::{committed, errors, raw_offsets};
+use crate::{committed, errors, login, raw_offsets};
 
 /// What one [`TopicLog::read`] answers with at most; the last record may exceed the bytes.
 const READ_MAX_RECORDS: usize = 256;
@@ -86,10 +86,11 @@ impl TopicLog {
         let Some((count, _)) = layout else {
             return Ok(None);
         };
-        let heard = Heard::default();
+        let heard = Heard::new(kafka);
         let consumer: BaseConsumer<Heard> =
             BaseConsumer::from_config_and_context(&kafka.reader_config(group_id), heard.clone())
                 .map_err(|error| errors::configuration("kafka consumer", &error))?;
+        login::log_in(consumer.client(), kafka.tokens.as_ref())?;
         let mut log = Self {
             kafka: kafka.clone(),
             consumer: Arc::new(consumer),

@@ -157,7 +157,8 @@ Generated from `services/runtime/src/config`; a test compares. To rewrite it:
 `DELAYQ_BLESS=1 cargo test -p delayq-examples-test --test documents`.
 
 Four layers, each over the one before: the defaults below, a TOML file (`--config FILE`, else `DELAYQ_CONFIG`, else
-`./delayq.toml` if it is there), environment variables `DELAYQ_SECTION__FIELD`, and `--set section.field=value`. A list is
+`./delayq.toml` if it is there), environment variables `DELAYQ_SECTION__FIELD` (or `DELAYQ_SECTION__FIELD_FILE`, which names a file
+that holds the value: for secrets), and `--set section.field=value`. A list is
 `a,b` in a variable or in `--set`. `delayq config` prints the result, secrets hidden. An unknown key, a value out of range or
 two values that contradict each other end every command with exit code 2, and all faults are listed at once.
 

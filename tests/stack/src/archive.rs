@@ -55,6 +55,7 @@ async fn train(component: Component, jars: &Jars) -> Result<(), StackError> {
         port: Port::free()?,
         controller_port: Some(Port::free()?),
         kafka_properties: Vec::new(),
+        classes: Vec::new(),
         jvm_flags: vec![with_path("-XX:ArchiveClassesAtExit=", &written)],
         keep_messages: false,
     };

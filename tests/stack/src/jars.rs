@@ -56,6 +56,11 @@ impl Jars {
 
     /// Every jar by name, sorted: a class-data archive is good only for the very same classpath string.
     pub(crate) fn classpath(&self) -> io::Result<OsString> {
+        self.classpath_with(&[])
+    }
+
+    /// The same, and these directories after it.
+    pub(crate) fn classpath_with(&self, classes: &[PathBuf]) -> io::Result<OsString> {
         let mut jars = Vec::new();
         for entry in fs::read_dir(self.lib())? {
             let path = entry?.path();
@@ -64,7 +69,8 @@ impl Jars {
             }
         }
         jars.sort_unstable();
-        std::env::join_paths(jars).map_err(io::Error::other)
+        // An archive fits a classpath that goes on after its own.
+        std::env::join_paths(jars.iter().chain(classes)).map_err(io::Error::other)
     }
 }
 

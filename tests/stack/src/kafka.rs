@@ -76,7 +76,7 @@ pub(crate) async fn format(jars: &Jars) -> Result<(), StackError> {
     let arguments =
         ["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"].map(OsString::from);
     let mut command =
-        launch::java(jars, &[], &arguments).map_err(StackError::io(|| "list kafka's jars"))?;
+        launch::java(jars, &[], &[], &arguments).map_err(StackError::io(|| "list kafka's jars"))?;
     command.push(properties.into());
     let output = Command::new("java")
         .args(command.iter().skip(1))

@@ -37,6 +37,8 @@ pub(crate) struct Site {
     /// Kafka's second port; others have none.
     pub(crate) controller_port: Option<Port>,
     pub(crate) kafka_properties: Vec<(String, String)>,
+    /// After the jars.
+    pub(crate) classes: Vec<PathBuf>,
     /// After the default flags.
     pub(crate) jvm_flags: Vec<OsString>,
     /// ElasticMQ: messages in a file.
@@ -69,10 +71,9 @@ impl Site {
         .map_err(StackError::io(|| {
             format!("write the files of {}", self.component)
         }))?;
-        let command =
-            java(&self.jars, &self.jvm_flags, &arguments).map_err(StackError::io(|| {
-                format!("list {}", self.jars.lib().display())
-            }))?;
+        let command = java(&self.jars, &self.classes, &self.jvm_flags, &arguments).map_err(
+            StackError::io(|| format!("list {}", self.jars.lib().display())),
+        )?;
         let log = self.log();
         let mut process = tokio::task::spawn_blocking(move || Process::spawn(&command, &log))
             .await
@@ -121,9 +122,10 @@ impl Site {
     }
 }
 
-/// `java` with the set's classpath and, if one was made, its class-data archive.
+/// `java` with the set's classpath, these classes after it and, if one was made, its class-data archive.
 pub(crate) fn java(
     jars: &Jars,
+    classes: &[PathBuf],
     flags: &[OsString],
     arguments: &[OsString],
 ) -> io::Result<Vec<OsString>> {
@@ -131,7 +133,7 @@ pub(crate) fn java(
     command.extend(QUICK_START.map(OsString::from));
     command.extend(archive::flag(jars));
     command.push("-cp".into());
-    command.push(jars.classpath()?);
+    command.push(jars.classpath_with(classes)?);
     // The component's own flags come first among these, then its main class: flags of a caller must lie between.
     let main = arguments
         .iter()

@@ -41,4 +41,5 @@ pub use options::{Component, Endpoints, Ports, StackOptions};
 pub use ports::Port;
 pub use process::{Process, signal};
 pub use stack::Stack;
+pub use tools::broker_classpath;
 pub use usage::Usage;

@@ -64,6 +64,8 @@ pub struct StackOptions {
     pub components: Vec<Component>,
     /// Broker settings on top of `deploy/local/server.properties`; the last one of a name wins.
     pub kafka_properties: Vec<(String, String)>,
+    /// Classes of the broker's plugins (callback handlers, …), after its own jars.
+    pub kafka_classes: Vec<PathBuf>,
     /// JVM flags after the default ones (quick start, small heaps), by component; the last one wins.
     pub jvm_flags: BTreeMap<Component, Vec<String>>,
     /// ElasticMQ keeps queues and messages in a file, so that they survive a kill as SQS's do; a tenth of the speed. Default: no.
@@ -77,6 +79,7 @@ impl Default for StackOptions {
             dir: None,
             components: Component::ALL.to_vec(),
             kafka_properties: Vec::new(),
+            kafka_classes: Vec::new(),
             jvm_flags: BTreeMap::new(),
             keep_messages: false,
         }

@@ -263,6 +263,11 @@ async fn start_part(
             port: fixed.map_or_else(Port::free, |port| Ok(Port::fixed(port)))?,
             controller_port: is_kafka.then(Port::free).transpose()?,
             kafka_properties: options.kafka_properties.clone(),
+            classes: if component == Component::Kafka {
+                options.kafka_classes.clone()
+            } else {
+                Vec::new()
+            },
             jvm_flags: options
                 .jvm_flags
                 .get(&component)

@@ -7,8 +7,19 @@ use tokio::process::Command;
 use crate::error::StackError;
 use crate::jars::{self, JarSet};
 use crate::launch;
+use crate::options::Component;
 use crate::paths::on_path;
 use crate::stack::Stack;
+
+/// The classpath of the broker itself, fetched on first use: to compile plugins of it.
+///
+/// # Errors
+/// The jars cannot be had.
+pub async fn broker_classpath() -> Result<OsString, StackError> {
+    let jars = jars::resolve(JarSet::Component(Component::Kafka)).await?;
+    jars.classpath()
+        .map_err(StackError::io(|| "list the jars of kafka"))
+}
 
 impl Stack {
     /// The classpath of the console tools (Kafka 4.0.0), fetched on first use.
@@ -50,7 +61,7 @@ impl Stack {
             topic,
         ]
         .map(OsString::from);
-        let java = launch::java(&jars, &flags, &words)
+        let java = launch::java(&jars, &[], &flags, &words)
             .map_err(StackError::io(|| "list kafka-tools' jars"))?;
         let mut command = Command::new("java");
         command.args(java.iter().skip(1)).kill_on_drop(true);

@@ -19,7 +19,7 @@ locals {
   roles = concat(["router", "scheduler", "emitter", "console"], keys(local.jobs))
 
   kafka_properties = {
-    iam   = { SECURITY_PROTOCOL = "sasl_ssl", SASL_MECHANISMS = "OAUTHBEARER" }
+    iam   = {} # DELAYQ_KAFKA__AUTH
     scram = { SECURITY_PROTOCOL = "sasl_ssl", SASL_MECHANISMS = "SCRAM-SHA-512" }
     mtls  = { SECURITY_PROTOCOL = "ssl" }
     none  = {}
@@ -39,6 +39,7 @@ locals {
       DELAYQ_CANARY__TOPIC            = var.topics.canary
     },
     { for property, value in local.kafka_properties : "DELAYQ_KAFKA__PROPERTIES__${property}" => value },
+    var.kafka.auth == "iam" ? { DELAYQ_KAFKA__AUTH = "aws-iam" } : {},
     var.config_file == null ? {} : { DELAYQ_CONFIG = var.config_file },
     var.metrics ? { DELAYQ_METRICS__EMF = "true", DELAYQ_METRICS__EMF_NAMESPACE = var.metrics_namespace } : {},
     merge([for section, fields in var.settings : { for field, value in fields : "DELAYQ_${upper(section)}__${upper(field)}" => value }]...),

@@ -17,7 +17,7 @@ use super::load::{self, Load, Poison};
 use super::reader;
 use super::report::{print, quantiles};
 use super::stage::{Stage, Tiers, create_outputs};
-use crate::settings;
+use crate::cluster;
 
 /// Largest record that the poison's topic takes, and the value of a poison that is larger.
 const SMALL_TOPIC_BYTES: &str = "2000";
@@ -170,7 +170,7 @@ fn after_ms(letter: &Incoming) -> Option<i64> {
 
 /// All dead letters, once there is one.
 async fn dead_letters(config: &Config) -> anyhow::Result<Vec<Incoming>> {
-    let (kafka, topic) = (settings::kafka(config), &config.topics.dead_letter);
+    let (kafka, topic) = (cluster::kafka(config).await?, &config.topics.dead_letter);
     let until = Instant::now() + DEAD_LETTER_PATIENCE;
     loop {
         let log = TopicLog::open(&kafka, "delayq-bench-reader", topic, ANSWER).await?;

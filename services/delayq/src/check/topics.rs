@@ -7,7 +7,7 @@ use delayq_kafka::{KafkaAdmin, TopicDescription};
 use delayq_runtime::config::Config;
 
 use super::{Finding, told};
-use crate::settings;
+use crate::cluster;
 use crate::topology::{self, Purpose, Topic};
 
 /// How long one request may take.
@@ -16,7 +16,10 @@ const BROKERS: &str = "check the broker's log";
 
 pub(super) async fn check(config: &Config, targets: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let admin = match KafkaAdmin::with_timeout(&settings::kafka(config), TIMEOUT) {
+    let admin = cluster::kafka(config)
+        .await
+        .and_then(|kafka| KafkaAdmin::with_timeout(&kafka, TIMEOUT));
+    let admin = match admin {
         Ok(admin) => admin,
         Err(error) => return vec![problem("Kafka", &error)],
     };

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Backends;
+use crate::cluster;
 use crate::settings;
 use operations::Deployed;
 
@@ -50,7 +51,8 @@ impl Console {
             create_topics: backends.create_topics,
             ..settings::sink(config)
         };
-        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&settings::kafka(config), sink)?);
+        let kafka = cluster::kafka(config).await?;
+        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&kafka, sink)?);
         let operations = Deployed {
             config: config.clone(),
             policy: settings::policy(config)?,

@@ -12,6 +12,7 @@ use delayq_runtime::config::Config;
 use super::content::content;
 use super::letter::Letter;
 use super::marks::Marks;
+use crate::cluster;
 use crate::operator::clients;
 use crate::settings;
 
@@ -34,7 +35,7 @@ pub(super) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     pub(super) async fn open(config: &'a Config) -> anyhow::Result<Self> {
-        let kafka = settings::kafka(config);
+        let kafka = cluster::kafka(config).await?;
         let topic = &config.topics.dead_letter;
         let log = TopicLog::open(&kafka, &group_id(config), topic, ANSWER).await?;
         let Some(log) = log else {

@@ -9,6 +9,7 @@ use delayq_stack::{Stack, StackOptions};
 
 use super::DemoArgs;
 use crate::app::{self, Backends};
+use crate::cluster;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, PARTITIONS};
 use crate::settings;
 use crate::topology::{self, Purpose};
@@ -92,7 +93,7 @@ impl Deployment {
                 config: [("message.timestamp.type".into(), "LogAppendTime".into())].into(),
             })
             .collect();
-        let admin = KafkaAdmin::new(&settings::kafka(&config))?;
+        let admin = KafkaAdmin::new(&cluster::kafka(&config).await?)?;
         for created in admin.ensure_topics(&outputs).await? {
             created?;
         }

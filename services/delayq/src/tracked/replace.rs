@@ -18,8 +18,8 @@ use delayq_kafka::TopicLog;
 use delayq_runtime::config::Config;
 use tokio::time::Instant;
 
+use crate::cluster;
 use crate::send::foresee;
-use crate::settings;
 
 /// How long the broker may take to answer at all.
 const ANSWER: Duration = Duration::from_secs(4);
@@ -59,7 +59,7 @@ pub(crate) async fn again(
         source_place: row.version.source(topic).to_string(),
         id: row.key.id.to_string(),
     };
-    let kafka = settings::kafka(config);
+    let kafka = cluster::kafka(config).await?;
     let mut log = TopicLog::open(&kafka, &config.kafka.group_id, topic, ANSWER)
         .await?
         .ok_or_else(gone)?;

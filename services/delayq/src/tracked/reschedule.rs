@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::replace::{again, decided};
 use super::{Desk, Ended, view};
+use crate::cluster;
 use crate::operator::Output;
 use crate::send::local;
 use crate::settings;
@@ -115,7 +116,7 @@ async fn write(config: &Config, row: &MessageRow, record: &Record) -> anyhow::Re
         ..settings::sink(config)
     };
     let partition = Some(row.version.partition);
-    let kafka = settings::kafka(config);
+    let kafka = cluster::kafka(config).await?;
     let sent = send_one(&kafka, &sink, &row.key.topic, partition, record).await?;
     Ok(Version {
         partition: sent.partition,

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use delayq_core::priority::Priority;
-use rdkafka::ClientConfig;
+use delayq_kafka::outsider::{self, OutsideProducer};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
 use tokio::time::{Instant, sleep};
 
 use super::deployment::Subject;
 use super::reader::{Arrived, Reader};
+use crate::cluster;
 
 /// Header by which a record is known as one of this run.
 const RUN: &str = "validate-run";
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Probe<'a> {
     pub(super) subject: &'a Subject,
     pub(super) reader: Reader,
-    producer: FutureProducer,
+    producer: OutsideProducer,
     run: String,
 }
 
@@ -44,18 +45,8 @@ impl<'a> Probe<'a> {
         ]
         .concat();
         let reader = Reader::start(config, topics).await?;
-        let mut client = ClientConfig::new();
-        for (name, value) in &crate::settings::kafka(config).properties {
-            // Those of consumers.
-            if !name.starts_with("fetch.") {
-                client.set(name, value);
-            }
-        }
-        let producer = client
-            .set("bootstrap.servers", &config.kafka.bootstrap_servers)
-            .set("acks", "all")
-            .set("linger.ms", "2")
-            .create()
+        let kafka = cluster::kafka(config).await?;
+        let producer = outsider::producer(&kafka, &[("acks", "all"), ("linger.ms", "2")])
             .context("a producer")?;
         Ok(Self {
             subject,

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use delayq_core::clock::{Clock as _, SystemClock};
+use delayq_kafka::KafkaSettings;
+use delayq_kafka::outsider::{self, OutsideConsumer};
 use delayq_runtime::config::Config;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::cluster;
 
 /// Longest wait for the broker to tell a topic's partitions.
 const METADATA_WAIT: Duration = Duration::from_secs(10);
@@ -62,22 +66,12 @@ impl Drop for Reader {
 impl Reader {
     /// Starts at the ends of these topics.
     pub(super) async fn start(config: &Config, topics: Vec<String>) -> anyhow::Result<Self> {
-        let mut client = ClientConfig::new();
-        for (name, value) in &crate::settings::kafka(config).properties {
-            client.set(name, value);
-        }
-        client
-            .set("bootstrap.servers", &config.kafka.bootstrap_servers)
-            .set("group.id", "delayq-validate")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "10")
-            .set("fetch.queue.backoff.ms", "2");
+        let kafka = cluster::kafka(config).await?;
         let (arrived, stop) = (
             Arc::<Mutex<Vec<Arrived>>>::default(),
             CancellationToken::new(),
         );
-        let consumer = tokio::task::spawn_blocking(move || at_the_ends(&client, &topics)).await??;
+        let consumer = tokio::task::spawn_blocking(move || at_the_ends(&kafka, &topics)).await??;
         let (into, stopped) = (arrived.clone(), stop.clone());
         let task = tokio::task::spawn_blocking(move || {
             while !stopped.is_cancelled() {
@@ -109,10 +103,16 @@ fn locked(arrived: &Mutex<Vec<Arrived>>) -> MutexGuard<'_, Vec<Arrived>> {
     arrived.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn at_the_ends(client: &ClientConfig, topics: &[String]) -> anyhow::Result<BaseConsumer> {
-    let consumer: BaseConsumer = client
-        .create()
-        .context("a consumer for the output topics")?;
+fn at_the_ends(kafka: &KafkaSettings, topics: &[String]) -> anyhow::Result<OutsideConsumer> {
+    let properties = [
+        ("group.id", "delayq-validate"),
+        ("enable.auto.commit", "false"),
+        ("isolation.level", "read_committed"),
+        ("fetch.wait.max.ms", "10"),
+        ("fetch.queue.backoff.ms", "2"),
+    ];
+    let consumer =
+        outsider::consumer(kafka, &properties).context("a consumer for the output topics")?;
     let mut assignment = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), METADATA_WAIT)?;

@@ -45,12 +45,26 @@ impl fmt::Display for Compression {
     }
 }
 
+/// How delayq logs in to the brokers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KafkaAuth {
+    /// As `kafka.properties` say; not at all without them.
+    Properties,
+    /// With the AWS credentials of `[aws]`, as MSK wants it: SASL/OAUTHBEARER with signed tokens, over TLS.
+    AwsIam,
+}
+
 /// `[kafka]`: brokers, group, producer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
     /// Brokers to start from, comma separated, `host:port`. Default `127.0.0.1:9092`.
     pub bootstrap_servers: String,
+    /// How to log in: `properties` (as `kafka.properties` say: TLS, SCRAM, a client's certificate) or `aws-iam` (MSK, with the
+    /// credentials and the region of `[aws]`, the task's role in ECS; needs a build with TLS, as the image is). Default
+    /// `properties`.
+    pub auth: KafkaAuth,
     /// Consumer group of the router; all its replicas share it. Default `delayq-router`.
     pub group_id: String,
     /// Name shown in the broker's logs and metrics. Default `delayq`.
@@ -87,6 +101,7 @@ impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
             bootstrap_servers: "127.0.0.1:9092".to_owned(),
+            auth: KafkaAuth::Properties,
             group_id: "delayq-router".to_owned(),
             client_id: "delayq".to_owned(),
             session_timeout: Duration::from_secs(45),
@@ -188,7 +203,7 @@ impl KafkaConfig {
     }
 
     fn check_properties(&self, faults: &mut ConfigErrors) {
-        for name in self.properties.keys() {
+        for (name, value) in self.properties.iter() {
             let key = format!("kafka.properties.{name}");
             if let Some((_, field)) = HAVE_A_FIELD.iter().find(|(own, _)| own == name) {
                 faults.add(
@@ -202,7 +217,24 @@ impl KafkaConfig {
                     "is decided by delayq: another value could lose or double records",
                     "remove it",
                 );
+            } else if self.auth == KafkaAuth::AwsIam && name.starts_with("sasl.") {
+                faults.add(
+                    &[&key],
+                    "is decided by kafka.auth = \"aws-iam\"",
+                    "remove it, or set kafka.auth = \"properties\"",
+                );
+            } else if self.auth == KafkaAuth::Properties && asks_for_tokens(name, value) {
+                faults.add(
+                    &[&key],
+                    "asks for tokens, which delayq has from AWS alone",
+                    "set kafka.auth = \"aws-iam\" for MSK, or another sasl.mechanism",
+                );
             }
         }
     }
+}
+
+fn asks_for_tokens(name: &str, value: &str) -> bool {
+    let is_mechanism = matches!(name, "sasl.mechanism" | "sasl.mechanisms");
+    is_mechanism && value.eq_ignore_ascii_case("OAUTHBEARER")
 }

@@ -231,6 +231,16 @@ fn environment(
             );
             continue;
         }
+        let (rest, value) = match in_a_file(rest, known) {
+            Some(field) => match value_of_file(field, value, env) {
+                Ok(value) => (field, value),
+                Err((problem, remedy)) => {
+                    faults.add_from(name, source, problem, remedy);
+                    continue;
+                }
+            },
+            None => (rest, value.clone()),
+        };
         let Some((section, field)) = rest.split_once("__") else {
             // One underscore too few would be ignored in silence.
             let meant = known
@@ -253,17 +263,47 @@ fn environment(
                 key: PROPERTIES.to_owned(),
                 // No librdkafka property has an underscore, and no shell variable a dot.
                 property: Some(property.replace('_', ".")),
-                value: Written::Text(value.clone()),
+                value: Written::Text(value),
                 source,
             },
             None => Setting {
                 key: key.replace("__", "."),
                 property: None,
-                value: Written::Text(value.clone()),
+                value: Written::Text(value),
                 source,
             },
         });
     }
+}
+
+/// The variable without `_FILE`, where that names a field and the whole does not: its value is a file that holds the field's.
+fn in_a_file<'a>(rest: &'a str, known: &[String]) -> Option<&'a str> {
+    const SUFFIX: &str = "_FILE";
+    let (field, suffix) = rest.split_at_checked(rest.len().checked_sub(SUFFIX.len())?)?;
+    let key = |name: &str| name.to_ascii_lowercase().replace("__", ".");
+    let is_known = |key: &String| known.contains(key) || key.starts_with("kafka.properties.");
+    let is_file = suffix.eq_ignore_ascii_case(SUFFIX);
+    (is_file && !known.contains(&key(rest)) && is_known(&key(field))).then_some(field)
+}
+
+/// What the file holds, but for the end of its last line, which editors and `echo` write; or the problem and its remedy.
+fn value_of_file(
+    field: &str,
+    path: &str,
+    env: &[(String, String)],
+) -> Result<String, (String, &'static str)> {
+    let twin = format!("{ENV_PREFIX}{field}");
+    if env.iter().any(|(name, _)| *name == twin) {
+        return Err((format!("is a twin of {twin}"), "set one of the two"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        (
+            format!("{path} cannot be read: {error}"),
+            "name a file that holds the value",
+        )
+    })?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn overrides(set: &[String], settings: &mut Vec<Setting>, faults: &mut ConfigErrors) {

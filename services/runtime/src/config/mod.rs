@@ -41,7 +41,7 @@ pub use emitter::EmitterConfig;
 pub use fault::{ConfigErrors, Fault, Place, Source};
 pub use headers::{HeaderPreset, HeadersConfig, UnknownHeaders};
 pub use http::HttpConfig;
-pub use kafka::{Compression, KafkaConfig};
+pub use kafka::{Compression, KafkaAuth, KafkaConfig};
 pub use layers::Sources;
 pub use load::{Origins, load, load_with_origins};
 pub use log::{LogConfig, LogFormat};

@@ -14,7 +14,7 @@ use delayq_runtime::config::{Config, Sources, load};
 use delayq_stack::{Component, Endpoints, Stack, StackOptions, Usage};
 
 use crate::init::{InitArgs, init_with};
-use crate::{settings, topology};
+use crate::{cluster, settings, topology};
 pub(super) use processes::{COUNT_AGAIN, Roles};
 
 const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
@@ -195,7 +195,7 @@ pub(super) async fn create_outputs(
 }
 
 pub(super) async fn create_topics(config: &Config, topics: &[TopicSpec]) -> anyhow::Result<()> {
-    let admin = KafkaAdmin::with_timeout(&settings::kafka(config), Duration::from_secs(30))?;
+    let admin = KafkaAdmin::with_timeout(&cluster::kafka(config).await?, Duration::from_secs(30))?;
     for (created, topic) in admin.ensure_topics(topics).await?.into_iter().zip(topics) {
         created.with_context(|| format!("topic {}", topic.name))?;
     }

@@ -434,3 +434,50 @@ fn the_routers_defaults_stay_within_256_mib() {
     let resident_mib = budget_mib * 28 / 10 + u64::from(router.send_concurrency) * 34 / 10 - 40;
     assert!(resident_mib <= 256, "{resident_mib} MiB");
 }
+
+#[test]
+fn a_variable_may_name_a_file_that_holds_the_value() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "hush, hush\n").expect("written");
+    let path = file.to_str().expect("a path");
+    let config = load_from(
+        MINIMAL,
+        &[
+            ("DELAYQ_AWS__ACCESS_KEY_ID", "AKIA"),
+            ("DELAYQ_AWS__SECRET_ACCESS_KEY_FILE", path),
+            ("DELAYQ_KAFKA__PROPERTIES__SASL_PASSWORD_FILE", path),
+        ],
+        &[],
+    )
+    .expect("valid");
+    let secret = config.aws.secret_access_key.expect("set");
+    assert_eq!(secret.reveal(), "hush, hush");
+    let properties: Vec<_> = config.kafka.properties.iter().collect();
+    assert_eq!(
+        properties,
+        [(&"sasl.password".to_owned(), &"hush, hush".to_owned())]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_and_a_value_given_twice_are_named() {
+    let faults = load_from(
+        MINIMAL,
+        &[
+            ("DELAYQ_CONSOLE__OPERATOR_TOKEN_FILE", "/nowhere/at/all"),
+            ("DELAYQ_AWS__REGION", "a"),
+            ("DELAYQ_AWS__REGION_FILE", "/dev/null"),
+        ],
+        &[],
+    )
+    .expect_err("two faults")
+    .to_string();
+    for part in [
+        "OPERATOR_TOKEN_FILE",
+        "/nowhere/at/all cannot be read",
+        "is a twin of DELAYQ_AWS__REGION",
+    ] {
+        assert!(faults.contains(part), "{part} in {faults}");
+    }
+}
