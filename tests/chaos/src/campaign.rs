@@ -98,7 +98,7 @@ async fn run_on(stand: &Arc<Stand>, campaign: &Campaign) -> anyhow::Result<Repor
 }
 
 /// Reads until all is there and no more comes, or patience ends.
-async fn settle<'a>(
+pub(crate) async fn settle<'a>(
     stand: &'a Stand,
     seed: u64,
     confirmed: &[Option<(i32, i64)>],

@@ -11,6 +11,7 @@ use crate::away::{self, AwayArgs};
 use crate::backlog::{self, BacklogArgs};
 use crate::campaign::{self, Campaign};
 use crate::roles::AS_DELAYQ;
+use crate::upgrade::{self, UpgradeArgs};
 
 /// Hurts delayq: its roles as processes over the real stack, killed, stopped and cut off at random from a seed, under
 /// load; then compares what came out with what went in. Exit code 1 if a promise broke.
@@ -30,6 +31,8 @@ enum Scenario {
     Backlog(BacklogArgs),
     /// Lateness of short records with DynamoDB away and with it healthy, and how many pass before one partition stands.
     Away(AwayArgs),
+    /// A rolling upgrade from another binary and back, under load, old and new side by side: nothing may be lost, early or repeated.
+    Upgrade(UpgradeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +129,9 @@ async fn execute(cli: Cli) -> u8 {
             .await
             .map(|(result, passed)| told(&result, args.json, passed)),
         Some(Scenario::Away(args)) => away::run(&args)
+            .await
+            .map(|(result, passed)| told(&result, args.json, passed)),
+        Some(Scenario::Upgrade(args)) => upgrade::run(&args)
             .await
             .map(|(result, passed)| told(&result, args.json, passed)),
     };

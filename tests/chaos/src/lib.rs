@@ -22,5 +22,6 @@ mod reader;
 mod report;
 mod roles;
 mod stand;
+mod upgrade;
 
 pub use cli::main;

@@ -15,17 +15,17 @@ use crate::plan::{Slot, role_name};
 /// The first argument by which this binary is `delayq`.
 pub(crate) const AS_DELAYQ: &str = "delayq";
 
-/// One slot's settings and process.
+/// One slot's settings, binary and process.
 struct Place {
     settings: Vec<String>,
+    /// The words before `run`.
+    delayq: Mutex<Vec<OsString>>,
     process: Mutex<Option<Process>>,
 }
 
 /// All of them. Each ends with this value, at the latest with this process.
 pub(crate) struct Fleet {
     logs: PathBuf,
-    /// The words before `run`.
-    delayq: Vec<OsString>,
     places: BTreeMap<Slot, Place>,
 }
 
@@ -45,20 +45,14 @@ impl Fleet {
         delayq: Option<&Path>,
         settings: BTreeMap<Slot, Vec<String>>,
     ) -> anyhow::Result<Self> {
-        let delayq = match delayq {
-            Some(binary) => vec![binary.into()],
-            None => {
-                let this = std::env::current_exe().context("the path of this binary")?;
-                vec![this.into(), AS_DELAYQ.into()]
-            }
-        };
+        let delayq = words(delayq)?;
         let place = |settings| Place {
             settings,
+            delayq: Mutex::new(delayq.clone()),
             process: Mutex::new(None),
         };
         Ok(Self {
             logs: logs.to_owned(),
-            delayq,
             places: settings
                 .into_iter()
                 .map(|(slot, settings)| (slot, place(settings)))
@@ -88,7 +82,7 @@ impl Fleet {
         if process.is_some() {
             bail!("{slot} runs already");
         }
-        let mut command = self.delayq.clone();
+        let mut command = place.delayq.lock().await.clone();
         command.extend(["run", role_name(slot.role)].map(OsString::from));
         for setting in &place.settings {
             command.extend(["--set".into(), setting.into()]);
@@ -141,6 +135,19 @@ impl Fleet {
         }
     }
 
+    /// Stops a slot as an upgrade does, and starts it from another binary (`None`: this one).
+    pub(crate) async fn replace(
+        &self,
+        slot: Slot,
+        binary: Option<&Path>,
+        limit: Duration,
+    ) -> anyhow::Result<Stopped> {
+        let stopped = self.stop(slot, limit).await?;
+        *self.place(slot)?.delayq.lock().await = words(binary)?;
+        self.start(slot).await?;
+        Ok(stopped)
+    }
+
     /// The process in a slot.
     pub(crate) async fn pid(&self, slot: Slot) -> anyhow::Result<Option<u32>> {
         let process = self.place(slot)?.process.lock().await;
@@ -159,4 +166,15 @@ impl Fleet {
         }
         Ok(ended)
     }
+}
+
+/// What is called as `delayq`.
+fn words(binary: Option<&Path>) -> anyhow::Result<Vec<OsString>> {
+    Ok(match binary {
+        Some(binary) => vec![binary.into()],
+        None => {
+            let this = std::env::current_exe().context("the path of this binary")?;
+            vec![this.into(), AS_DELAYQ.into()]
+        }
+    })
 }
