@@ -14,6 +14,7 @@ use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use delayq_core::clock::EpochMs;
 use delayq_core::error::{ErrorClass, PortError};
 
 use crate::connect::{self, AwsSettings};
@@ -63,11 +64,11 @@ impl IamSigner {
         })
     }
 
-    /// A token that begins now.
+    /// A token that begins at `now_ms`.
     ///
     /// # Errors
-    /// `Transient` when the credentials cannot be had, or had already ended.
-    pub async fn token(&self) -> Result<IamToken, PortError> {
+    /// `Transient` when the credentials cannot be had, or have already ended.
+    pub async fn token(&self, now_ms: EpochMs) -> Result<IamToken, PortError> {
         let credentials = self
             .credentials
             .provide_credentials()
@@ -80,7 +81,8 @@ impl IamSigner {
                     cause.unwrap_or_else(|| error.to_string())
                 ))
             })?;
-        token(&self.region, &credentials, SystemTime::now())
+        let now = UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs());
+        token(&self.region, &credentials, now)
     }
 }
 

@@ -24,9 +24,10 @@ pub(crate) async fn kafka(config: &Config) -> Result<KafkaSettings, PortError> {
     let mut kafka = settings::kafka(config);
     if config.kafka.auth == KafkaAuth::AwsIam {
         let signer = IamSigner::new(&settings::aws(config)).await?;
-        let first = signer.token().await?;
+        let clock = SystemClock;
+        let first = signer.token(clock.now_ms()).await?;
         let (sender, tokens) = Tokens::starting_with(taken(first));
-        tokio::spawn(renew(signer, sender, Arc::new(SystemClock)));
+        tokio::spawn(renew(signer, sender, Arc::new(clock)));
         kafka.tokens = Some(tokens);
     }
     Ok(kafka)
@@ -51,7 +52,7 @@ async fn renew(signer: IamSigner, sender: watch::Sender<Token>, clock: Arc<dyn C
             () = sender.closed() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        match signer.token().await {
+        match signer.token(clock.now_ms()).await {
             Ok(token) => {
                 sender.send_replace(taken(token));
             }

@@ -111,10 +111,11 @@ async fn token(secret_key: &str, life: Duration) -> Token {
         ..AwsSettings::local("http://localhost", "http://localhost")
     };
     let signer = IamSigner::new(&settings).await.expect("a signer");
+    let now_ms = SystemClock.now_ms();
     let life_ms = i64::try_from(life.as_millis()).expect("a short life");
     Token {
-        value: signer.token().await.expect("a token").value,
-        expires_ms: SystemClock.now_ms() + life_ms,
+        value: signer.token(now_ms).await.expect("a token").value,
+        expires_ms: now_ms + life_ms,
     }
 }
 
