@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser;
+use delayq::app::Backends;
+use delayq::console::Console;
 use delayq::dead_letters::{self, DeadLettersCommand};
 use delayq::operator::Output;
 use delayq::role::Role;
@@ -21,12 +23,14 @@ use delayq_e2e::produce::record;
 use delayq_e2e::{Deployment, Producer, Replica, read_until, stack, until_committed};
 use delayq_kafka::{KafkaAdmin, TopicSpec};
 use delayq_runtime::config::Config;
+use delayq_runtime::health::Health;
 use delayq_security_test::recorder::Recorder;
 use delayq_security_test::rights::{allowed, taken};
 use delayq_stack::Port;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// With the compressed times of the tests.
@@ -85,7 +89,7 @@ impl Scene {
 
     fn start(&self, role: Role) -> Replica {
         let recorded = Deployment {
-            config: self.config(role.as_str()),
+            config: self.config(name(role)),
             prefix: self.deployment.prefix.clone(),
         };
         recorded.start(&[role])
@@ -119,6 +123,15 @@ impl Scene {
             PATIENCE,
         )
         .await;
+    }
+}
+
+/// As the policies call it.
+fn name(role: Role) -> &'static str {
+    match role {
+        Role::Router => "router",
+        Role::Scheduler => "scheduler",
+        Role::Emitter => "emitter",
     }
 }
 
@@ -203,12 +216,11 @@ async fn every_path(scene: &Scene) {
 
 /// Every request of docs/api.md that calls SQS or DynamoDB.
 async fn console(scene: &Scene) -> anyhow::Result<()> {
-    let replica = scene.start(Role::Console);
-    let until = Instant::now() + PATIENCE;
-    while !replica.health.readiness().ready {
-        anyhow::ensure!(Instant::now() < until, "{:?}", replica.health.readiness());
-        sleep(Duration::from_millis(50)).await;
-    }
+    let config = scene.config("console");
+    let backends = Backends::aws(&config).await?;
+    let (stop, health) = (CancellationToken::new(), Health::new());
+    let console = Console::bind(&config, backends, &health).await?;
+    let serving = tokio::spawn(console.serve(stop.clone()));
     scene
         .send(
             noise(LARGE),
@@ -254,12 +266,13 @@ async fn console(scene: &Scene) -> anyhow::Result<()> {
             &scene.deployment.prefix,
         )
     };
+    let until = Instant::now() + PATIENCE;
     while !used()?.contains("dynamodb:GetRecords on messages-stream") {
         anyhow::ensure!(Instant::now() < until, "no change was read");
         sleep(Duration::from_millis(100)).await;
     }
-    replica.stop().await;
-    Ok(())
+    stop.cancel();
+    serving.await?
 }
 
 async fn request(port: u16, method: &str, path: &str, body: &str) -> anyhow::Result<String> {

@@ -14,7 +14,7 @@ use delayq_runtime::config::{Config, Sources, load};
 use delayq_stack::{Component, Endpoints, Stack, StackOptions, Usage};
 
 use crate::init::{InitArgs, init_with};
-use crate::{cluster, settings, topology};
+use crate::{cluster, topology};
 pub(super) use processes::{COUNT_AGAIN, Roles};
 
 const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
