@@ -36,6 +36,7 @@ use crate::health::HealthPort;
 pub use crate::init::init;
 use crate::role::Role;
 use crate::settings;
+use crate::traces::Traces;
 
 /// What the roles work with besides Kafka.
 #[derive(Clone)]
@@ -187,6 +188,7 @@ pub async fn run_on(
     });
     let clock = backends.clock;
     let kafka = cluster::kafka(config).await?;
+    let traces = Traces::start(config, clock.clone())?;
     let mut tasks = JoinSet::new();
     if roles.contains(&Role::Router) && !roles.contains(&Role::Scheduler) {
         // Shards whose schedulers are all gone are named by somebody.
@@ -222,6 +224,10 @@ pub async fn run_on(
             ..settings::sink(config)
         };
         let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&kafka, sink)?);
+        let sink = match &traces {
+            Some(traces) => traces.sink(sink),
+            None => sink,
+        };
         if roles.contains(&Role::Emitter) {
             let ports = EmitterPorts {
                 sink: sink.clone(),
@@ -245,6 +251,9 @@ pub async fn run_on(
         if roles.contains(&Role::Router) {
             let source = KafkaSource::start(&kafka, settings::source(config))?;
             let mut source = (backends.source)(Box::new(source));
+            if let Some(traces) = &traces {
+                source = traces.source(source);
+            }
             if let Some(canaries) = &canaries {
                 let (watched, told) = Leader::watch(source, &canaries.delay_topic);
                 source = Box::new(watched);
@@ -292,6 +301,9 @@ pub async fn run_on(
             Ok(part) => bail!("{part} ended without being asked to"),
             Err(error) => return Err(error).context("a role panicked"),
         }
+    }
+    if let Some(traces) = traces {
+        traces.stop().await;
     }
     // What the roles took in while they stopped is counted too.
     roles_ended.cancel();

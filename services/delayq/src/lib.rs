@@ -25,5 +25,6 @@ mod sequence;
 pub mod settings;
 pub mod top;
 pub mod topology;
+mod traces;
 pub mod tracked;
 pub mod validate;

@@ -37,18 +37,25 @@ pub struct Recorder {
     pub sqs: String,
     /// Instead of DynamoDB.
     pub dynamodb: String,
-    calls: Arc<Mutex<BTreeSet<Call>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    calls: BTreeSet<Call>,
+    /// Actions whose next call is not answered well.
+    fail_next: BTreeSet<String>,
 }
 
 #[derive(Clone)]
 struct Line {
     upstream: String,
     client: Client<HttpConnector, Body>,
-    calls: Arc<Mutex<BTreeSet<Call>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-fn locked(calls: &Mutex<BTreeSet<Call>>) -> MutexGuard<'_, BTreeSet<Call>> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Recorder {
@@ -57,22 +64,27 @@ impl Recorder {
     /// # Errors
     /// No port is free.
     pub async fn start(sqs: &str, dynamodb: &str) -> anyhow::Result<Self> {
-        let calls = Arc::<Mutex<BTreeSet<Call>>>::default();
+        let kept = Arc::<Mutex<Kept>>::default();
         Ok(Self {
-            sqs: listen(sqs, &calls).await?,
-            dynamodb: listen(dynamodb, &calls).await?,
-            calls,
+            sqs: listen(sqs, &kept).await?,
+            dynamodb: listen(dynamodb, &kept).await?,
+            kept,
         })
     }
 
     /// What has been called so far.
     #[must_use]
     pub fn calls(&self) -> BTreeSet<Call> {
-        locked(&self.calls).clone()
+        locked(&self.kept).calls.clone()
+    }
+
+    /// The next call that takes this action has its effect, and status 500 in place of its answer.
+    pub fn fail_next(&self, action: &str) {
+        locked(&self.kept).fail_next.insert(action.to_owned());
     }
 }
 
-async fn listen(upstream: &str, calls: &Arc<Mutex<BTreeSet<Call>>>) -> anyhow::Result<String> {
+async fn listen(upstream: &str, kept: &Arc<Mutex<Kept>>) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .context("a port for a recorder")?;
@@ -80,7 +92,7 @@ async fn listen(upstream: &str, calls: &Arc<Mutex<BTreeSet<Call>>>) -> anyhow::R
     let line = Line {
         upstream: upstream.to_owned(),
         client: Client::builder(TokioExecutor::new()).build_http(),
-        calls: calls.clone(),
+        kept: kept.clone(),
     };
     let app = Router::new().fallback(pass_on).with_state(line);
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -90,7 +102,7 @@ async fn listen(upstream: &str, calls: &Arc<Mutex<BTreeSet<Call>>>) -> anyhow::R
 async fn pass_on(State(line): State<Line>, request: Request) -> Response {
     match line.pass_on(request).await {
         Ok(answer) => answer,
-        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
     }
 }
 
@@ -98,13 +110,20 @@ impl Line {
     async fn pass_on(&self, request: Request) -> anyhow::Result<Response> {
         let (mut head, body) = request.into_parts();
         let bytes = to_bytes(body, usize::MAX).await?;
-        locked(&self.calls).extend(calls(&head.headers, &bytes)?);
+        let calls = calls(&head.headers, &bytes)?;
+        let fails = {
+            let mut kept = locked(&self.kept);
+            let fails = calls.iter().any(|call| kept.fail_next.remove(&call.action));
+            kept.calls.extend(calls);
+            fails
+        };
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         head.uri = format!("{}{path}", self.upstream).parse::<Uri>()?;
         let answer = self
             .client
             .request(Request::from_parts(head, Body::from(bytes)))
             .await?;
+        anyhow::ensure!(!fails, "the answer is kept back");
         Ok(answer.map(Body::new))
     }
 }

@@ -18,6 +18,7 @@ use crate::payloads::{Payloads, Stored};
 use crate::registry::Registry;
 
 use super::breaker::Breaker;
+use super::by_output::ByOutput;
 use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
 use super::metrics as names;
@@ -163,6 +164,7 @@ pub fn start<T: Send + 'static>(
         jitter: Jitter::default(),
         look_at: Instant::now(),
         published: names::Published::new(),
+        by_output: ByOutput::default(),
         pace: Pace::new(Instant::now()),
     };
     metrics::gauge!(names::PASS_MS, "service" => driver.settings.service).set(0.0);
@@ -203,6 +205,7 @@ struct Driver<T> {
     /// When it is looked next how late the oldest record is.
     look_at: Instant,
     published: names::Published,
+    by_output: ByOutput,
     pace: Pace,
 }
 
@@ -239,6 +242,7 @@ impl<T: Send + 'static> Driver<T> {
                         self.acknowledged(id, result);
                     }
                     self.published.tell();
+                    self.by_output.tell();
                 }
                 Some(stored) = self.storing.join_next(), if !self.storing.is_empty() => match stored {
                     Ok(job) => self.emission.hold(job),
@@ -513,6 +517,7 @@ impl<T: Send + 'static> Driver<T> {
                 let lateness_ms = now_ms.saturating_sub(turn_ms);
                 self.published
                     .count(record.priority, record.path, lateness_ms);
+                self.by_output.count(&record.output_topic, lateness_ms);
                 let publication = Publication {
                     at_ms: now_ms,
                     partition: published.partition,

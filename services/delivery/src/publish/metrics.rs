@@ -83,6 +83,7 @@ impl Published {
 
 /// Describes the metrics for the exporter.
 pub fn describe() {
+    super::by_output::describe();
     ::metrics::describe_histogram!(
         LATENESS_MS,
         ::metrics::Unit::Milliseconds,

@@ -3,6 +3,7 @@
 //! [`emission`] decides (pure), [`driver`] does; [`tracked`] sees to claims.
 
 pub mod breaker;
+pub mod by_output;
 pub mod dead_letter;
 pub mod driver;
 pub mod emission;

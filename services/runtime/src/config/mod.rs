@@ -30,6 +30,7 @@ mod scheduler;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod traces;
 mod tracked;
 mod values;
 
@@ -54,6 +55,7 @@ pub use router::RouterConfig;
 pub use routes::{HighRule, RouteConfig, RouteDelays, RouteMatchConfig, RoutePriority};
 pub use scheduler::SchedulerConfig;
 pub use topics::TopicsConfig;
+pub use traces::TracesConfig;
 pub use tracked::TrackedConfig;
 pub use values::{ByteSize, Properties, REDACTED, Secret};
 
@@ -93,6 +95,8 @@ pub struct Config {
     pub console: ConsoleConfig,
     /// Metrics for CloudWatch.
     pub metrics: MetricsConfig,
+    /// OpenTelemetry traces.
+    pub traces: TracesConfig,
     /// Logs.
     pub log: LogConfig,
     /// What is decided by delay topic, target and message type; in order, the first that matches decides.
@@ -121,6 +125,7 @@ impl Config {
         self.http.check(&mut faults);
         self.console.check(&mut faults);
         self.metrics.check(&mut faults);
+        self.traces.check(&mut faults);
         canary::check(self, &mut faults);
         self.log.check(&mut faults);
         routes::check(self, &mut faults);
