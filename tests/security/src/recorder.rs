@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -43,8 +44,8 @@ pub struct Recorder {
 #[derive(Default)]
 struct Kept {
     calls: BTreeSet<Call>,
-    /// Actions whose next call is not answered well.
-    fail_next: BTreeSet<String>,
+    /// The next call with this text is not answered well.
+    fail_next: Option<(&'static str, Duration)>,
 }
 
 #[derive(Clone)]
@@ -78,9 +79,9 @@ impl Recorder {
         locked(&self.kept).calls.clone()
     }
 
-    /// The next call that takes this action has its effect, and status 500 in place of its answer.
-    pub fn fail_next(&self, action: &str) {
-        locked(&self.kept).fail_next.insert(action.to_owned());
+    /// The next call with `text` in its body has its effect, and status 500 in place of its answer, after that time.
+    pub fn fail_next(&self, text: &'static str, after: Duration) {
+        locked(&self.kept).fail_next = Some((text, after));
     }
 }
 
@@ -113,7 +114,8 @@ impl Line {
         let calls = calls(&head.headers, &bytes)?;
         let fails = {
             let mut kept = locked(&self.kept);
-            let fails = calls.iter().any(|call| kept.fail_next.remove(&call.action));
+            let body = String::from_utf8_lossy(&bytes);
+            let fails = kept.fail_next.take_if(|(text, _)| body.contains(*text));
             kept.calls.extend(calls);
             fails
         };
@@ -123,7 +125,10 @@ impl Line {
             .client
             .request(Request::from_parts(head, Body::from(bytes)))
             .await?;
-        anyhow::ensure!(!fails, "the answer is kept back");
+        if let Some((_, after)) = fails {
+            tokio::time::sleep(after).await;
+            anyhow::bail!("the answer is kept back");
+        }
         Ok(answer.map(Body::new))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use clap::Parser;
 use delayq::app::Backends;
@@ -13,12 +14,13 @@ use delayq::console::Console;
 use delayq::dead_letters::{self, DeadLettersCommand};
 use delayq::operator::Output;
 use delayq::role::Role;
-use delayq_aws::{Clients, QueueNames};
+use delayq_aws::{Clients, Names, QueueNames};
 use delayq_core::batch;
 use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
+use delayq_core::tracked::MessageKey;
 use delayq_e2e::produce::record;
 use delayq_e2e::{Deployment, Producer, Replica, read_until, stack, until_committed};
 use delayq_kafka::{KafkaAdmin, TopicSpec};
@@ -202,9 +204,14 @@ async fn prepare(scene: &Scene) {
     scene.deployment.init(&["orders"]).await;
 }
 
-/// Small, large and tracked records on each path; one that is cancelled while it waits; refusals that the dead-letter topic has no room
+/// Small, large and tracked records on each path; refusals that the dead-letter topic has no room
 /// for, one of the router's and one of the emitter's.
 async fn every_path(scene: &Scene) {
+    // What is overdue when it is first read goes past the tiers.
+    scene
+        .send(Bytes::from("first"), &[("delay-ms", DIRECT_MS)])
+        .await;
+    scene.came_out(1).await;
     for delay in [DIRECT_MS, SHORT_MS, LONG_MS] {
         scene
             .send(Bytes::from("small"), &[("delay-ms", delay)])
@@ -213,18 +220,11 @@ async fn every_path(scene: &Scene) {
         let tracked = [("delay-ms", delay), ("delay-id", delay)];
         scene.send(Bytes::from("tracked"), &tracked).await;
     }
-    let cancelled = [("delay-id", "cancelled"), ("delay-ms", "6000")];
-    scene.send(Bytes::from("tracked"), &cancelled).await;
-    let cancel = [("delay-id", "cancelled"), ("delay-action", "cancel")];
-    scene
-        .producer
-        .send(record(Some("key"), None, &cancel))
-        .await;
     scene.send(noise(1_048_000), &[("delay-ms", "soon")]).await;
     scene
         .send_to("missing", noise(1_048_000), &[("delay-ms", SHORT_MS)])
         .await;
-    scene.came_out(9).await;
+    scene.came_out(10).await;
 }
 
 /// Every request of docs/api.md that calls SQS or DynamoDB.
@@ -345,6 +345,25 @@ async fn until_used(scene: &Scene, role: &str, right: &str) -> anyhow::Result<()
     Ok(())
 }
 
+/// A tracked record whose row somebody has deleted.
+async fn a_row_that_is_gone(scene: &Scene) -> anyhow::Result<()> {
+    let tracked = [("delay-id", "gone"), ("delay-ms", "8000")];
+    scene.send(Bytes::from("tracked"), &tracked).await;
+    scene.all_read().await;
+    let prefix = &scene.deployment.prefix;
+    let key = MessageKey {
+        topic: scene.deployment.config.topics.delay[0].as_str().into(),
+        id: "gone".into(),
+    };
+    let row = AttributeValue::S(key.to_string());
+    let clients = clients(scene).await?;
+    let gone = clients.dynamodb.delete_item().key("k", row);
+    gone.table_name(Names::with_prefix(prefix).tables.messages)
+        .send()
+        .await?;
+    until_used(scene, "emitter", "dynamodb:GetItem on messages").await
+}
+
 const STANDARD: Lane = Lane::Main(Priority::Standard);
 const STUBBORN: Lane = Lane::DeadLetter(Priority::Standard);
 
@@ -353,8 +372,13 @@ const STUBBORN: Lane = Lane::DeadLetter(Priority::Standard);
 async fn bad_days(scene: &Scene) -> anyhow::Result<()> {
     send_message(scene, STANDARD, &[0, 120_000]).await?;
     until_used(scene, "emitter", "sqs:SendMessage on queues").await?;
-    scene.recorders["scheduler"].fail_next("dynamodb:UpdateItem");
+    // Of the calls that write a row, the one that moves a shard on: the shard is held while it takes long, and looked at when it fails.
+    let scheduler = &scene.recorders["scheduler"];
+    scheduler.fail_next(":watermark", Duration::from_millis(2_500));
+    until_used(scene, "scheduler", "sqs:ChangeMessageVisibility on ticks").await?;
+    scheduler.fail_next(":watermark", Duration::ZERO);
     until_used(scene, "scheduler", "dynamodb:GetItem on shards").await?;
+    a_row_that_is_gone(scene).await?;
     let stack = stack().await;
     stack.stop_process(Component::Kafka).await?;
     send_message(scene, STANDARD, &[0]).await?;
