@@ -76,7 +76,7 @@ async fn a_sampled_record_is_followed_through_each_path_and_others_are_not() {
         }
     }
     let output = format!("{target}.standard");
-    let arrived = read_until(kafka, &[output.clone()], LIMIT, |arrived| {
+    let arrived = read_until(kafka, std::slice::from_ref(&output), LIMIT, |arrived| {
         arrived.len() >= 6
     })
     .await;
