@@ -125,7 +125,7 @@ pub(crate) fn client(
         | C::IllegalSASLState => (
             ErrorClass::Misconfigured,
             format!(
-                "authentication failed: {reason}; check kafka.properties (security.protocol, sasl.*)"
+                "authentication failed: {reason}; check kafka.auth and kafka.properties (security.protocol, sasl.*)"
             ),
         ),
         C::SSL => (

@@ -99,7 +99,7 @@ async fn a_wrong_address_is_told_apart_from_a_dead_one() {
     let line = check.line(&[
         "problem: no broker answers",
         "SASL",
-        "-> check kafka.properties",
+        "-> check kafka.auth and kafka.properties",
     ]);
     assert!(!line.contains("hunter2"), "{line}");
 }
