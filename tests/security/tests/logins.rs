@@ -84,13 +84,16 @@ async fn a_login_that_is_refused_says_why_and_where_to_look() {
     let mut distrustful = guarded.scram(PASSWORD);
     distrustful.pop();
     distrustful.push(guarded.wrong_trust().expect("an authority"));
-    for (login, why) in [
+    // Each is given its time: all at once.
+    let asked = [
         (guarded.scram("guessed"), "SASL"),
         (guarded.iam("guessed"), "signature does not fit"),
         (guarded.mtls_without_certificate(), "SSL"),
         (distrustful, "certificate verify failed"),
-    ] {
-        let said = refusal(&login).await;
+    ]
+    .map(|(login, why)| (why, tokio::spawn(async move { refusal(&login).await })));
+    for (why, said) in asked {
+        let said = said.await.expect("no panic");
         assert!(said.contains(why), "{why} in {said}");
         assert!(
             said.contains("check kafka.auth and kafka.properties"),
