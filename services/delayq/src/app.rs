@@ -256,7 +256,7 @@ pub async fn run_on(
             }
             if let Some(canaries) = &canaries {
                 let (watched, told) = Leader::watch(source, &canaries.delay_topic);
-                source = Box::new(watched);
+                source = watched;
                 leads = Some(told);
             }
             let ports = RouterPorts {

@@ -1,10 +1,9 @@
 //! The Kafka cluster of a configuration, with what logging in to it takes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use delayq_aws::{IamSigner, IamToken};
-use delayq_core::clock::{Clock, SystemClock};
+use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::error::PortError;
 use delayq_kafka::{KafkaSettings, Token, Tokens};
 use delayq_runtime::config::{Config, KafkaAuth};
@@ -24,10 +23,9 @@ pub(crate) async fn kafka(config: &Config) -> Result<KafkaSettings, PortError> {
     let mut kafka = settings::kafka(config);
     if config.kafka.auth == KafkaAuth::AwsIam {
         let signer = IamSigner::new(&settings::aws(config)).await?;
-        let clock = SystemClock;
-        let first = signer.token(clock.now_ms()).await?;
+        let first = signer.token(SystemClock.now_ms()).await?;
         let (sender, tokens) = Tokens::starting_with(taken(first));
-        tokio::spawn(renew(signer, sender, Arc::new(clock)));
+        tokio::spawn(renew(signer, sender));
         kafka.tokens = Some(tokens);
     }
     Ok(kafka)
@@ -41,9 +39,9 @@ fn taken(token: IamToken) -> Token {
 }
 
 /// Signs a token at half of the life of the one before: librdkafka asks for it after four fifths.
-async fn renew(signer: IamSigner, sender: watch::Sender<Token>, clock: Arc<dyn Clock>) {
+async fn renew(signer: IamSigner, sender: watch::Sender<Token>) {
     let half = |expires_ms: i64| {
-        let left_ms = u64::try_from(expires_ms - clock.now_ms()).unwrap_or(0);
+        let left_ms = u64::try_from(expires_ms - SystemClock.now_ms()).unwrap_or(0);
         Duration::from_millis(left_ms / 2).max(TRY_AGAIN)
     };
     loop {
@@ -52,7 +50,7 @@ async fn renew(signer: IamSigner, sender: watch::Sender<Token>, clock: Arc<dyn C
             () = sender.closed() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        match signer.token(clock.now_ms()).await {
+        match signer.token(SystemClock.now_ms()).await {
             Ok(token) => {
                 sender.send_replace(taken(token));
             }

@@ -23,6 +23,7 @@ pub mod role;
 pub mod send;
 mod sequence;
 pub mod settings;
+mod tap;
 pub mod top;
 pub mod topology;
 mod traces;

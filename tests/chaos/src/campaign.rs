@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::inject::Injector;
-use crate::load::{Confirmed, Load, send};
+use crate::load::{Confirmed, send};
 use crate::offsets::Offsets;
 use crate::oracle::Tally;
 use crate::plan::{Slot, plan};
@@ -64,14 +64,7 @@ async fn run_on(stand: &Arc<Stand>, campaign: &Campaign) -> anyhow::Result<Repor
         stand.fleet.start(slot).await?;
     }
     let confirmed = Confirmed::default();
-    let load = Load {
-        bootstrap_servers: stand.stack.endpoints().kafka.clone(),
-        topic: stand.delay_topic()?.to_owned(),
-        target: stand.target.clone(),
-        seed: campaign.seed,
-        rate_per_s: campaign.rate_per_s,
-        lasts: campaign.lasts,
-    };
+    let load = stand.load(campaign.seed, campaign.rate_per_s, campaign.lasts)?;
     let injector = Arc::new(Injector::new(stand.clone(), offsets.clone()));
     let planned = plan(campaign.seed, campaign.lasts);
     let (sent, injected) = tokio::join!(send(&load, confirmed.clone()), injector.run(&planned));

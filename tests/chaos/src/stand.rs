@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use delayq::settings::{self, COMPRESSED};
@@ -13,6 +14,7 @@ use delayq_stack::{Component, Port, Stack, StackOptions};
 use tokio::net::TcpListener;
 
 use crate::ledger::Ledger;
+use crate::load::Load;
 use crate::offsets::Offsets;
 use crate::plan::{Line, Slot};
 use crate::proxy::http::HttpProxy;
@@ -166,6 +168,18 @@ impl Stand {
     pub(crate) fn delay_topic(&self) -> anyhow::Result<&str> {
         let topic = self.config.topics.delay.first().map(String::as_str);
         topic.context("no delay topic")
+    }
+
+    /// A load on the delay topic, past the proxy.
+    pub(crate) fn load(&self, seed: u64, rate_per_s: u32, lasts: Duration) -> anyhow::Result<Load> {
+        Ok(Load {
+            bootstrap_servers: self.stack.endpoints().kafka.clone(),
+            topic: self.delay_topic()?.to_owned(),
+            target: self.target.clone(),
+            seed,
+            rate_per_s,
+            lasts,
+        })
     }
 
     /// Looks at the offsets of the router's group, past the proxy.

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::campaign::settle;
 use crate::inject::Done;
-use crate::load::{Confirmed, Load, send};
+use crate::load::{Confirmed, send};
 use crate::oracle::Verdict;
 use crate::plan::Slot;
 use crate::roles::Stopped;
@@ -73,14 +73,7 @@ async fn run_on(stand: &Stand, args: &UpgradeArgs) -> anyhow::Result<(Value, boo
         stand.fleet.start(slot).await?;
     }
     let confirmed = Confirmed::default();
-    let load = Load {
-        bootstrap_servers: stand.stack.endpoints().kafka.clone(),
-        topic: stand.delay_topic()?.to_owned(),
-        target: stand.target.clone(),
-        seed: args.seed,
-        rate_per_s: args.rate,
-        lasts: LOAD,
-    };
+    let load = stand.load(args.seed, args.rate, LOAD)?;
     let (sent, unclean) = tokio::join!(send(&load, confirmed.clone()), there_and_back(stand, args));
     let (sent, unclean) = (sent?, unclean?);
     let confirmed = confirmed.all();

@@ -88,3 +88,17 @@ pub fn record(key: Option<&str>, value: Option<&str>, headers: &[(&str, &str)]) 
             .collect(),
     }
 }
+
+/// What no compression makes small; the same for the same seed.
+pub fn noise(bytes: usize, mut seed: u64) -> Bytes {
+    let next = || {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 56) as u8
+    };
+    std::iter::repeat_with(next)
+        .take(bytes)
+        .collect::<Vec<_>>()
+        .into()
+}

@@ -7,25 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use delayq::role::Role;
 use delayq_core::record::{Header, Record};
+use delayq_e2e::produce::noise;
 use delayq_e2e::{Arrived, Deployment, Producer, read_until, stack};
 use delayq_kafka::{KafkaAdmin, TopicSpec};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Kafka's default `max.message.bytes` holds the batch, whose own head takes 61 bytes, and the record's about 100.
 const LARGEST: usize = 1_048_588 - 61 - 300;
-
-fn noise(bytes: usize, mut seed: u64) -> Bytes {
-    let next = || {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 56) as u8
-    };
-    std::iter::repeat_with(next)
-        .take(bytes)
-        .collect::<Vec<_>>()
-        .into()
-}
 
 fn large(target: &str, n: u64, bytes: usize, delay_ms: &str) -> Record {
     Record {

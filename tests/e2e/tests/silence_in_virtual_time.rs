@@ -188,7 +188,7 @@ impl World {
             leads: Some(leads),
         };
         let ports = RouterPorts {
-            source: Box::new(source),
+            source,
             sink,
             queue: self.queue.clone(),
             store: self.store.clone(),

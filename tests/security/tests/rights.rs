@@ -21,7 +21,7 @@ use delayq_core::ports::Lane;
 use delayq_core::priority::Priority;
 use delayq_core::record::{Path, Record, Scheduled, Source, TopicPartition};
 use delayq_core::tracked::MessageKey;
-use delayq_e2e::produce::record;
+use delayq_e2e::produce::{noise, record};
 use delayq_e2e::{Deployment, Producer, Replica, read_until, stack, until_committed};
 use delayq_kafka::{KafkaAdmin, TopicSpec};
 use delayq_runtime::config::Config;
@@ -141,18 +141,6 @@ fn name(role: Role) -> &'static str {
     }
 }
 
-/// What no compression makes small.
-fn noise(bytes: usize) -> Bytes {
-    let mut seed = 7_u64;
-    let next = || {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        seed.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_role_calls_what_its_policy_allows_and_nothing_else() {
     let scene = Scene::new().await.expect("a scene");
@@ -216,13 +204,15 @@ async fn every_path(scene: &Scene) {
         scene
             .send(Bytes::from("small"), &[("delay-ms", delay)])
             .await;
-        scene.send(noise(LARGE), &[("delay-ms", delay)]).await;
+        scene.send(noise(LARGE, 7), &[("delay-ms", delay)]).await;
         let tracked = [("delay-ms", delay), ("delay-id", delay)];
         scene.send(Bytes::from("tracked"), &tracked).await;
     }
-    scene.send(noise(1_048_000), &[("delay-ms", "soon")]).await;
     scene
-        .send_to("missing", noise(1_048_000), &[("delay-ms", SHORT_MS)])
+        .send(noise(1_048_000, 7), &[("delay-ms", "soon")])
+        .await;
+    scene
+        .send_to("missing", noise(1_048_000, 7), &[("delay-ms", SHORT_MS)])
         .await;
     scene.came_out(10).await;
 }
@@ -236,7 +226,7 @@ async fn console(scene: &Scene) -> anyhow::Result<()> {
     let serving = tokio::spawn(console.serve(stop.clone()));
     scene
         .send(
-            noise(LARGE),
+            noise(LARGE, 7),
             &[("delay-ms", "60000"), ("delay-id", "large")],
         )
         .await;
@@ -273,17 +263,7 @@ async fn console(scene: &Scene) -> anyhow::Result<()> {
         anyhow::ensure!(answer.starts_with(&expected), "{method} {path}: {answer}");
     }
     // The changes of the stream are read from the start on.
-    let used = || {
-        taken(
-            &scene.recorders["console"].calls(),
-            &scene.deployment.prefix,
-        )
-    };
-    let until = Instant::now() + PATIENCE;
-    while !used()?.contains("dynamodb:GetRecords on messages-stream") {
-        anyhow::ensure!(Instant::now() < until, "no change was read");
-        sleep(Duration::from_millis(100)).await;
-    }
+    until_used(scene, "console", "dynamodb:GetRecords on messages-stream").await?;
     stop.cancel();
     serving.await?
 }

@@ -1,14 +1,14 @@
 //! Who sends: the router that holds the first partition of the first delay topic. So one does, however many replicas there
 //! are, and its successor is known as soon as the group has one.
 
-use async_trait::async_trait;
-use delayq_core::ports::{Commit, Outcomes, RecordSource, SourceEvent};
+use delayq_core::ports::{RecordSource, SourceEvent};
 use delayq_core::record::TopicPartition;
 use tokio::sync::watch;
 
+use crate::tap::tap;
+
 /// Watches a router's consumer.
 pub struct Leader {
-    inner: Box<dyn RecordSource>,
     partition: TopicPartition,
     leads: watch::Sender<bool>,
 }
@@ -16,14 +16,14 @@ pub struct Leader {
 impl Leader {
     /// Around `inner`; the receiver says whether this router is the one.
     #[must_use]
-    pub fn watch(inner: Box<dyn RecordSource>, topic: &str) -> (Self, watch::Receiver<bool>) {
+    pub fn watch(
+        inner: Box<dyn RecordSource>,
+        topic: &str,
+    ) -> (Box<dyn RecordSource>, watch::Receiver<bool>) {
         let (leads, told) = watch::channel(false);
         let partition = TopicPartition::new(topic, 0);
-        let source = Self {
-            inner,
-            partition,
-            leads,
-        };
+        let leader = Self { partition, leads };
+        let source = tap(inner, move |event| leader.note(event.as_deref()));
         (source, told)
     }
 
@@ -49,30 +49,5 @@ impl Leader {
             }
             Some(SourceEvent::Records(_) | SourceEvent::Unhealthy(_) | SourceEvent::Healthy) => {}
         }
-    }
-}
-
-#[async_trait]
-impl RecordSource for Leader {
-    async fn next(&mut self) -> Option<SourceEvent> {
-        let event = self.inner.next().await;
-        self.note(event.as_ref());
-        event
-    }
-
-    fn pause(&self, partitions: &[TopicPartition]) {
-        self.inner.pause(partitions);
-    }
-
-    fn resume(&self, partitions: &[TopicPartition]) {
-        self.inner.resume(partitions);
-    }
-
-    async fn commit(&self, commits: Vec<Commit>) -> Outcomes {
-        self.inner.commit(commits).await
-    }
-
-    fn close(&self) {
-        self.inner.close();
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use delayq_core::clock::{Clock, EpochMs};
-use delayq_core::ports::{RecordSink, RecordSource};
+use delayq_core::ports::{RecordSink, RecordSource, SourceEvent};
 use delayq_core::record::Record;
 use delayq_runtime::config::Config;
 use opentelemetry::trace::{
@@ -26,7 +26,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 
 use self::sink::TracedSink;
-use self::source::TracedSource;
+use crate::tap::tap;
 
 /// How long a stop waits for the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(5);
@@ -73,7 +73,14 @@ impl Traces {
 
     /// What is read from `inner` is traced.
     pub(crate) fn source(&self, inner: Box<dyn RecordSource>) -> Box<dyn RecordSource> {
-        Box::new(TracedSource::new(inner, self.clone()))
+        let traces = self.clone();
+        tap(inner, move |event| {
+            if let Some(SourceEvent::Records(records)) = event {
+                records
+                    .iter()
+                    .for_each(|one| source::received(&traces, one));
+            }
+        })
     }
 
     /// Sends what is left, and ends.
