@@ -1,5 +1,6 @@
 //! Reads topics with a consumer that knows nothing of delayq.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,37 +53,55 @@ pub async fn read_until(
     limit: Duration,
     mut enough: impl FnMut(&[Arrived]) -> bool,
 ) -> Vec<Arrived> {
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap_servers)
-        .set("group.id", format!("reader-{}", uuid::Uuid::new_v4()))
-        .set("enable.auto.commit", "false")
-        .set("isolation.level", "read_committed")
-        .set("fetch.queue.backoff.ms", "5")
-        .create()
-        .expect("a consumer");
-    let mut assignment = TopicPartitionList::new();
+    // From when it reads: finding the topics takes its own time.
+    let mut until = None;
+    read_while(bootstrap_servers, topics, |arrived| {
+        let until = *until.get_or_insert_with(|| Instant::now() + limit);
+        (!enough(arrived)).then_some(until)
+    })
+    .await
+}
+
+/// Reads from the beginning, for the next record until the time that `next_by` gives.
+async fn read_while(
+    bootstrap_servers: &str,
+    topics: &[String],
+    mut next_by: impl FnMut(&[Arrived]) -> Option<Instant>,
+) -> Vec<Arrived> {
+    /// After this a new consumer goes on: librdkafka can lose all its brokers for good when the only one is fenced
+    /// (<https://github.com/confluentinc/librdkafka/issues/5301>), as it is after the machine stood still.
+    const SILENCE: Duration = Duration::from_secs(10);
+    let mut next = TopicPartitionList::new();
+    let first = consumer(bootstrap_servers);
     for topic in topics {
-        for partition in partitions_of(&consumer, topic).await {
-            assignment
-                .add_partition_offset(topic, partition, Offset::Beginning)
+        for partition in partitions_of(&first, topic).await {
+            next.add_partition_offset(topic, partition, Offset::Beginning)
                 .expect("an offset");
         }
     }
-    consumer.assign(&assignment).expect("assigned");
-    let until = Instant::now() + limit;
+    let mut reads = first;
+    reads.assign(&next).expect("assigned");
     let mut arrived = Vec::new();
-    while !enough(&arrived) {
-        let Ok(message) = tokio::time::timeout_at(until, consumer.recv()).await else {
-            break;
-        };
-        let message = match message {
-            Ok(message) => message,
+    while let Some(until) = next_by(&arrived) {
+        let silence = Instant::now() + SILENCE;
+        let message = match tokio::time::timeout_at(until.min(silence), reads.recv()).await {
+            Ok(Ok(message)) => message,
             // The client goes on by itself.
-            Err(KafkaError::MessageConsumption(
+            Ok(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
-            )) => continue,
-            Err(error) => panic!("a record: {error}"),
+            ))) => continue,
+            Ok(Err(error)) => panic!("a record: {error}"),
+            Err(_) if Instant::now() >= until => break,
+            Err(_) => {
+                reads = consumer(bootstrap_servers);
+                reads.assign(&next).expect("assigned");
+                continue;
+            }
         };
+        next.find_partition(message.topic(), message.partition())
+            .expect("an assigned partition")
+            .set_offset(Offset::Offset(message.offset() + 1))
+            .expect("an offset");
         let headers = message.headers().map(|headers| {
             headers
                 .iter()
@@ -104,6 +123,17 @@ pub async fn read_until(
         });
     }
     arrived
+}
+
+fn consumer(bootstrap_servers: &str) -> StreamConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap_servers)
+        .set("group.id", format!("reader-{}", uuid::Uuid::new_v4()))
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("fetch.queue.backoff.ms", "5")
+        .create()
+        .expect("a consumer")
 }
 
 /// Asks until there is an answer: a coordinator that moves or still loads its group says so, and is asked again.
@@ -136,7 +166,7 @@ async fn partitions_of(consumer: &StreamConsumer, topic: &str) -> Vec<i32> {
     }
 }
 
-/// Reads at least `count` records, then as long as `quiet` passes without another: for tests that look for duplicates.
+/// Reads at least `count` different records, then as long as `quiet` passes without another: for tests that look for duplicates.
 pub async fn settled(
     bootstrap_servers: &str,
     topics: &[String],
@@ -144,12 +174,20 @@ pub async fn settled(
     limit: Duration,
     quiet: Duration,
 ) -> Vec<Arrived> {
-    read_until(bootstrap_servers, topics, limit, |arrived| {
-        arrived.len() >= count
+    let mut until = Instant::now() + limit;
+    let (mut seen, mut different) = (0, HashSet::new());
+    read_while(bootstrap_servers, topics, |arrived| {
+        for one in &arrived[seen..] {
+            // What comes twice is not counted twice: the others are still waited for.
+            different.insert(one.text("delayed-source").map(str::to_owned));
+            if different.len() >= count {
+                until = Instant::now() + quiet;
+            }
+        }
+        seen = arrived.len();
+        Some(until)
     })
-    .await;
-    // Read once more from the start: what came twice has had `quiet` to come.
-    read_until(bootstrap_servers, topics, quiet, |_| false).await
+    .await
 }
 
 /// Waits until `group` has committed everything in `topic`: every record of it has been handed over, confirmed.

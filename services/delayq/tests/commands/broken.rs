@@ -5,8 +5,9 @@ use aws_sdk_dynamodb::types::{
     StreamSpecification, StreamViewType, TimeToLiveSpecification,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
+use delayq_stack::{Component, Endpoints, Stack, StackOptions};
 
-use crate::support::{Installation, clients, create_topic};
+use crate::support::{Installation, clients, clients_of, create_topic, endpoints};
 
 /// The settings that compact, lose and overflow.
 const BAD_DELAY_TOPIC: [(&str, &str); 4] = [
@@ -96,8 +97,20 @@ async fn queues() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables() {
-    let mut own = Installation::new().await;
-    let dynamodb = clients().await.dynamodb;
+    // DynamoDB Local makes an index by the six workers that also sweep each table with TTL every second, for 10 s each:
+    // beside the tables of all other tests an index waits for minutes.
+    let alone = Stack::start(StackOptions {
+        components: vec![Component::DynamoDb],
+        ..StackOptions::default()
+    })
+    .await
+    .expect("a DynamoDB of its own");
+    let endpoints = Endpoints {
+        dynamodb: alone.endpoints().dynamodb.clone(),
+        ..endpoints().await.clone()
+    };
+    let mut own = Installation::on(&endpoints);
+    let dynamodb = clients_of(&endpoints).await.dynamodb;
     let create = async |table: &str, key: &str, view: Option<StreamViewType>| {
         let stream = view.map(|view| {
             let stream = StreamSpecification::builder().stream_enabled(true);

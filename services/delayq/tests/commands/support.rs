@@ -245,7 +245,11 @@ pub(crate) async fn create_topic_on(servers: &str, name: &str, settings: &[(&str
 }
 
 pub(crate) async fn clients() -> Clients {
-    let endpoints = endpoints().await;
+    clients_of(endpoints().await).await
+}
+
+/// As [`clients`], of another stack.
+pub(crate) async fn clients_of(endpoints: &Endpoints) -> Clients {
     let settings = AwsSettings::local(&endpoints.sqs, &endpoints.dynamodb);
     connect(&settings, Arc::new(SystemClock))
         .await
