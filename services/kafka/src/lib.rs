@@ -17,6 +17,7 @@ mod in_hand;
 mod incoming;
 mod inspect;
 mod login;
+mod lost_brokers;
 pub mod metrics;
 pub mod outsider;
 mod poll_loop;

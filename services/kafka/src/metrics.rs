@@ -93,8 +93,14 @@ pub const REBUILT: Metric = count(
     "Clients rebuilt after a fatal error by client: consumer, producer",
 );
 
+/// Clients that had no broker left to ask, by `client`.
+pub const BROKERS_LOST: Metric = count(
+    "delayq_kafka_brokers_lost_total",
+    "Times the cluster named no broker and kafka.bootstrap_servers were asked again, by client: consumer, producer",
+);
+
 /// All metrics of this crate.
-pub const ALL: [Metric; 13] = [
+pub const ALL: [Metric; 14] = [
     RECEIVED,
     RECEIVED_BYTES,
     MALFORMED,
@@ -108,6 +114,7 @@ pub const ALL: [Metric; 13] = [
     PUBLISH_FAILED,
     SINK_FULL,
     REBUILT,
+    BROKERS_LOST,
 ];
 
 /// Tells the installed recorder units and help texts. All metrics of this crate but the lag are counters.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::event_queue::Full;
 use crate::health::Health;
+use crate::lost_brokers::LostBrokers;
 use crate::rebalance::{REVOKE_COMMIT_TIMEOUT, SourceContext};
 use crate::settings::KafkaSettings;
 use crate::shared::{KafkaConsumer, Shared};
@@ -43,9 +44,14 @@ pub(crate) fn build(
     let context = SourceContext {
         shared: Arc::clone(shared),
         tokens: kafka.tokens.clone(),
+        lost_brokers: LostBrokers::new("kafka consumer", kafka),
     };
     let consumer = KafkaConsumer::from_config_and_context(&shared.settings.config(kafka), context)
         .map_err(|error| errors::configuration("kafka consumer", &error))?;
+    consumer
+        .context()
+        .lost_brokers
+        .look_after(consumer.client());
     login::log_in(consumer.client(), kafka.tokens.as_ref())?;
     let topics: Vec<&str> = shared.settings.topics.iter().map(String::as_str).collect();
     consumer

@@ -20,6 +20,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::health::Health;
 use crate::login::{self, Tokens};
+use crate::lost_brokers::LostBrokers;
 use crate::shared::{KafkaConsumer, Shared};
 use crate::sync::lock;
 use crate::{client_log, committed, errors, metrics, raw_offsets};
@@ -35,6 +36,7 @@ const COMMITTED_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct SourceContext {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tokens: Option<Tokens>,
+    pub(crate) lost_brokers: LostBrokers,
 }
 
 impl SourceContext {
@@ -275,8 +277,12 @@ impl ClientContext for SourceContext {
         client_log::forward("consumer", level, fac, log_message);
     }
 
-    /// How far behind the group is: by what is committed, so that what is in hand counts.
+    /// Whether there are brokers; and how far behind the group is: by what is committed, so that what is in hand counts.
     fn stats(&self, statistics: Statistics) {
+        if let Some(problem) = self.lost_brokers.find(&statistics) {
+            self.shared
+                .note_health(|health| health.broker_failed(problem));
+        }
         for topic in &self.shared.settings.topics {
             let partitions = statistics.topics.get(topic).map(|topic| &topic.partitions);
             let read = partitions

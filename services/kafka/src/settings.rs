@@ -15,6 +15,9 @@ use crate::login::Tokens;
 /// that delayq adds.
 pub const MESSAGE_MAX_BYTES_DEFAULT: u32 = 1_114_112;
 
+/// How soon a client that lost its brokers is noticed, and how often the lag is told, ms.
+const STATISTICS_EVERY_MS: &str = "15000";
+
 /// What delayq's promises rest on; `properties` must not change them.
 const RESERVED: [&str; 21] = [
     "acks",
@@ -350,8 +353,8 @@ impl SourceSettings {
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "false")
             .set("allow.auto.create.topics", "false")
-            // For the lag, which is a metric.
-            .set("statistics.interval.ms", "15000")
+            // For the lag, which is a metric, and brokers that are lost.
+            .set("statistics.interval.ms", STATISTICS_EVERY_MS)
             // 1000 by default: a consumer whose queue filled up would sleep that long.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "16384")
@@ -412,6 +415,8 @@ impl SinkSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // For brokers that are lost.
+            .set("statistics.interval.ms", STATISTICS_EVERY_MS)
             // As Java producers do; librdkafka's own default is another hash.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", self.linger_ms.to_string())

@@ -11,8 +11,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::Statistics;
 
 use crate::login::{self, Tokens};
+use crate::lost_brokers::LostBrokers;
 use crate::settings::KafkaSettings;
 use crate::sync::lock;
 use crate::{client_log, errors, metrics};
@@ -75,6 +77,7 @@ pub(crate) struct SinkContext {
     pub(crate) health: Arc<SinkHealth>,
     /// The producer is dead and must be rebuilt.
     pub(crate) fatal: AtomicBool,
+    pub(crate) lost_brokers: LostBrokers,
     tokens: Option<Tokens>,
     published: ::metrics::Counter,
 }
@@ -85,6 +88,7 @@ impl SinkContext {
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             health,
             fatal: AtomicBool::new(false),
+            lost_brokers: LostBrokers::new("kafka producer", kafka),
             tokens: kafka.tokens.clone(),
             published: ::metrics::counter!(metrics::PUBLISHED.name),
         }
@@ -112,6 +116,12 @@ impl ClientContext for SinkContext {
 
     fn log(&self, level: RDKafkaLogLevel, fac: &str, log_message: &str) {
         client_log::forward("producer", level, fac, log_message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(problem) = self.lost_brokers.find(&statistics) {
+            self.health.failed(problem);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
