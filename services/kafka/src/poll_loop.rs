@@ -44,14 +44,12 @@ pub(crate) fn build(
     let context = SourceContext {
         shared: Arc::clone(shared),
         tokens: kafka.tokens.clone(),
-        lost_brokers: LostBrokers::new("kafka consumer", kafka),
+        lost_brokers: LostBrokers::new("kafka consumer"),
     };
     let consumer = KafkaConsumer::from_config_and_context(&shared.settings.config(kafka), context)
         .map_err(|error| errors::configuration("kafka consumer", &error))?;
-    consumer
-        .context()
-        .lost_brokers
-        .look_after(consumer.client());
+    let brokers = &consumer.context().lost_brokers;
+    brokers.look_after(consumer.client(), &kafka.bootstrap_servers)?;
     login::log_in(consumer.client(), kafka.tokens.as_ref())?;
     let topics: Vec<&str> = shared.settings.topics.iter().map(String::as_str).collect();
     consumer

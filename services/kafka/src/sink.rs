@@ -204,10 +204,8 @@ fn build(
     let context = SinkContext::new(kafka, Arc::clone(health));
     let producer = KafkaProducer::from_config_and_context(&settings.config(kafka), context)
         .map_err(|error| errors::configuration("kafka producer", &error))?;
-    producer
-        .context()
-        .lost_brokers
-        .look_after(producer.client());
+    let brokers = &producer.context().lost_brokers;
+    brokers.look_after(producer.client(), &kafka.bootstrap_servers)?;
     login::log_in(producer.client(), kafka.tokens.as_ref())?;
     Ok(Arc::new(Live(Some(producer))))
 }

@@ -88,7 +88,7 @@ impl SinkContext {
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             health,
             fatal: AtomicBool::new(false),
-            lost_brokers: LostBrokers::new("kafka producer", kafka),
+            lost_brokers: LostBrokers::new("kafka producer"),
             tokens: kafka.tokens.clone(),
             published: ::metrics::counter!(metrics::PUBLISHED.name),
         }

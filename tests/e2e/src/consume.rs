@@ -62,7 +62,7 @@ pub async fn read_until(
     .await
 }
 
-/// Reads from the beginning, for the next record until the time that `next_by` gives.
+/// Reads from the beginning, for the next record until the time that `next_by` gives; none is the end.
 async fn read_while(
     bootstrap_servers: &str,
     topics: &[String],
@@ -72,14 +72,13 @@ async fn read_while(
     /// (<https://github.com/confluentinc/librdkafka/issues/5301>), as it is after the machine stood still.
     const SILENCE: Duration = Duration::from_secs(10);
     let mut next = TopicPartitionList::new();
-    let first = consumer(bootstrap_servers);
+    let mut reads = consumer(bootstrap_servers);
     for topic in topics {
-        for partition in partitions_of(&first, topic).await {
+        for partition in partitions_of(&reads, topic).await {
             next.add_partition_offset(topic, partition, Offset::Beginning)
                 .expect("an offset");
         }
     }
-    let mut reads = first;
     reads.assign(&next).expect("assigned");
     let mut arrived = Vec::new();
     while let Some(until) = next_by(&arrived) {
