@@ -43,8 +43,8 @@ def each(figures):
     return ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items()) if value >= 0.05)
 
 
-def lateness(figures):
-    quantiles = [at(figures, "lateness_ms", name) for name in ("p50", "p99", "p999", "max")]
+def lateness(figures, of="lateness_ms"):
+    quantiles = [at(figures, of, name) for name in ("p50", "p99", "p999", "max")]
     return MISSING if MISSING in quantiles else " / ".join(quantiles)
 
 
@@ -93,28 +93,34 @@ def burst(results):
 def late(results):
     shares = results.get("lateness-shares", {})
     fixed = [(rate, results.get(f"lateness-{rate}", {})) for rate in (1000, 5000)]
-    lines = [[f"{rate:,}/s", lateness(one), at(one, "early")] for rate, one in fixed]
+    lines = [[f"{rate:,}/s", lateness(one), lateness(one, PLAIN), at(one, "early")] for rate, one in fixed]
     for share, one in sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%"))):
-        lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), at(one, "early")])
-    return rows(["load", "p50 / p99 / p99.9 / max, ms", "early"], lines)
+        lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), lateness(one, PLAIN), at(one, "early")])
+    return rows(["load", QUANTILES, "a plain producer's meanwhile", "early"], lines)
 
 
 def priority(results):
     one = results.get("priority", {})
     lines = [
-        ["alone", lateness(one.get("idle", {}))],
-        [f"beside a backlog of {at(one, 'backlog')} (at the end {at(one, 'backlog_left')})", lateness(one.get("backlogged", {}))],
+        [told, lateness(one.get(part, {})), lateness(one.get(part, {}), PLAIN)]
+        for told, part in (
+            ("alone", "idle"),
+            (f"beside a backlog of {at(one, 'backlog')} (at the end {at(one, 'backlog_left')})", "backlogged"),
+        )
     ]
-    return rows(["high priority", "p50 / p99 / p99.9 / max, ms"], lines)
+    return rows(["high priority", QUANTILES, "a plain producer's meanwhile"], lines)
 
 
 def cost(results):
     lines = []
     for told, name in (("short path, 3 to 60 s, 1,000/s", "lateness-1000"), ("short path, 3 to 60 s, 10/s", "lateness-10")):
-        lines.append([told, at(results.get(name, {}), "usd_per_million")])
+        lines.append([told, at(results.get(name, {}), "usd_per_million"), "", "", ""])
+    for told, name in (("long path, 15 min to 24 h, 1,000/s", "cost-day"), ("long path, 15 min to 7 days, 1,000/s", "cost-week")):
+        one = results.get(name, {})
+        lines.append([told, at(one, "usd_per_million"), at(one, "planned_usd_per_million"), at(one, "records_per_batch"), at(one, "write_units_per_record")])
     one = results.get("long", {})
-    lines.append([f"written for {at(one, 'days')} days, as fast as it goes", at(one, "usd_per_million_written")])
-    return rows(["", "US dollars a million"], lines)
+    lines.append([f"written for {at(one, 'days')} days, as fast as it goes", at(one, "usd_per_million_written"), "", at(one, "records_per_batch"), at(one, "write_units_per_record")])
+    return rows(["", "US dollars a million", "`delayq plan`", "records in a batch", "write units a record"], lines)
 
 
 def long(results):
@@ -176,5 +182,8 @@ def peers(results):
     return rows(head, lines)
 
 
+# What Kafka alone makes late on the machine as it is then.
+PLAIN = "plain_lateness_ms"
+QUANTILES = "p50 / p99 / p99.9 / max, ms"
 ROLES = ("router", "scheduler", "emitter", "all")
 TABLES = {one.__name__: one for one in (sustained, burst, late, priority, cost, long, sizes, scale, peers)}

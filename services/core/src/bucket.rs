@@ -48,12 +48,20 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// `(hash(topic) + partition) mod shards`: neighbouring partitions land on different shards.
+/// The shard of a source's records in a bucket of many: `(hash(topic) + partition) mod shards`, so that neighbouring partitions land
+/// on different shards.
 #[must_use]
 pub fn shard_of(source: &TopicPartition, shards: u32) -> ShardId {
     let hash = u64::from(crc32c::crc32c(source.topic.as_bytes()));
     let partition = u64::try_from(source.partition.max(0)).unwrap_or(0);
     let shard = (hash + partition) % u64::from(shards.max(1));
+    ShardId(u32::try_from(shard).unwrap_or(0))
+}
+
+/// The shard of all records of a bucket while they are few: neighbouring buckets land on different shards.
+#[must_use]
+pub fn home_shard(bucket: Bucket, shards: u32) -> ShardId {
+    let shard = bucket.0.rem_euclid(i64::from(shards.max(1)));
     ShardId(u32::try_from(shard).unwrap_or(0))
 }
 

@@ -31,6 +31,14 @@ pub struct Packed<K, T> {
     pub items: Vec<(Scheduled, T)>,
 }
 
+impl<K, T> Packed<K, T> {
+    /// Memory of the records, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.items.iter().map(|(r, _)| r.memory_bytes()).sum()
+    }
+}
+
 #[derive(Debug)]
 struct Group<T> {
     items: Vec<(Scheduled, T)>,

@@ -1,7 +1,7 @@
 //! The router: consumes the delay topics, decides where each record goes, hands it over, then commits.
 //!
 //! [`pipeline`] is the loop; [`partitions`] knows what of each partition is finished; [`long`] writes to the
-//! long tier by the closing protocol; what is due soon is published through `delayq-delivery`.
+//! long tier by the closing protocol, to shards that [`sharding`] chooses; what is due soon is published through `delayq-delivery`.
 
 pub mod config;
 pub mod hot_keys;
@@ -9,6 +9,7 @@ pub mod long;
 pub mod metrics;
 pub mod partitions;
 pub mod pipeline;
+pub mod sharding;
 
 pub use config::RouterSettings;
 pub use pipeline::{RouterPorts, run};

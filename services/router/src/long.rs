@@ -97,7 +97,12 @@ impl LongWriter {
 
     /// Memory of the records that fill a batch, as far as the last ones tell.
     pub fn full_batch_bytes(&self) -> usize {
-        self.ratio.memory_bytes(self.settings.limits.wanted_bytes)
+        self.memory_of(self.settings.limits.wanted_bytes)
+    }
+
+    /// Memory of the records that make a batch of so many encoded bytes, as far as the last ones tell.
+    pub fn memory_of(&self, encoded_bytes: usize) -> usize {
+        self.ratio.memory_bytes(encoded_bytes)
     }
 
     /// Hands a group over; tries until every record is confirmed, unsendable, or no longer ours.

@@ -14,6 +14,8 @@ pub const HELD_BYTES: &str = "delayq_router_held_bytes";
 pub const PAUSED: &str = "delayq_router_paused";
 /// Gauge, bytes: memory of the records at which a group is packed, chosen so that they fill a message or a batch. Label: path.
 pub const GROUP_BYTES: &str = "delayq_router_group_bytes";
+/// Gauge: buckets of the long tier that fill batches in every shard and so are spread over them; the records of others share one shard.
+pub const WIDE_BUCKETS: &str = "delayq_router_wide_buckets";
 /// Counter: commits by outcome. Label: outcome.
 pub const COMMITS: &str = "delayq_router_commits_total";
 /// Counter: batches written to the long tier.
@@ -81,6 +83,10 @@ pub fn describe() {
         GROUP_BYTES,
         ::metrics::Unit::Bytes,
         "Memory of the records at which a group is packed"
+    );
+    describe_gauge!(
+        WIDE_BUCKETS,
+        "Buckets of the long tier spread over all shards"
     );
     describe_counter!(COMMITS, "Offset commits by outcome");
     describe_counter!(STORED, "Batches written to the long tier");

@@ -3,13 +3,12 @@
 //! The proxies tell it of every conversation with SQS and of every save of a shard's cursor, so that for SQS the answer
 //! is exact, record by record. For Kafka it is by offsets: what a router had not committed when it was hurt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use delayq::role::Role;
-use delayq_core::bucket::shard_of;
 use delayq_core::clock::{Clock as _, EpochMs, SystemClock};
-use delayq_core::record::{Source, TopicPartition};
+use delayq_core::record::Source;
 
 use crate::plan::Slot;
 
@@ -37,6 +36,8 @@ pub(crate) struct Ledger(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Where routers have stored a record: in one shard, but for copies.
+    shards: HashMap<Id, BTreeSet<u32>>,
     /// Received by an emitter and not deleted yet, by receipt handle.
     held: HashMap<String, (Slot, Vec<Id>)>,
     /// Sent by a scheduler since the shard's cursor was saved.
@@ -72,23 +73,28 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A batch with these records was written to a shard, or may have been.
+    pub(crate) fn stored(&self, shard: u32, sources: &[Source]) {
+        let mut state = self.state();
+        for id in sources.iter().map(id) {
+            state.shards.entry(id).or_default().insert(shard);
+        }
+    }
+
     /// A message with these records was sent, and its sender told so.
     pub(crate) fn sent(&self, slot: Slot, sources: &[Source]) {
         let mut state = self.state();
         match slot.role {
             Role::Router => state.by_router.extend(sources.iter().map(id)),
             Role::Scheduler => {
-                for source in sources {
-                    let shard = shard(&source.at);
-                    state.by_scheduler.insert(id(source));
-                    if state.suspect.contains(&(slot, shard)) {
-                        state.explain([id(source)], "scheduler hurt while handing over");
+                for id in sources.iter().map(id) {
+                    state.by_scheduler.insert(id);
+                    for shard in state.shards.get(&id).cloned().unwrap_or_default() {
+                        if state.suspect.contains(&(slot, shard)) {
+                            state.explain([id], "scheduler hurt while handing over");
+                        }
+                        state.unsaved.entry((slot, shard)).or_default().push(id);
                     }
-                    state
-                        .unsaved
-                        .entry((slot, shard))
-                        .or_default()
-                        .push(id(source));
                 }
             }
             Role::Emitter => {}
@@ -210,13 +216,10 @@ impl Ledger {
     }
 }
 
-fn shard(at: &TopicPartition) -> u32 {
-    shard_of(at, SHARDS).0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use delayq_core::record::TopicPartition;
 
     const EMITTER: Slot = Slot {
         role: Role::Emitter,
@@ -247,21 +250,25 @@ mod tests {
 
     #[test]
     fn only_what_a_scheduler_had_not_saved_is_repeated() {
+        const HERE: u32 = 2;
         let ledger = Ledger::default();
-        ledger.sent(SCHEDULER, &[source(1)]);
-        ledger.saved(SCHEDULER, shard(&source(1).at));
+        ledger.stored(HERE, &[1, 2, 3, 4].map(source));
+        ledger.stored(HERE + 1, &[source(5)]);
+        ledger.sent(SCHEDULER, &[source(1), source(5)]);
+        ledger.saved(SCHEDULER, HERE);
         ledger.sent(SCHEDULER, &[source(2)]);
         ledger.frozen(SCHEDULER, "stopped");
         ledger.sent(SCHEDULER, &[source(3)]);
-        ledger.saved(SCHEDULER, shard(&source(1).at));
+        ledger.saved(SCHEDULER, HERE);
         ledger.sent(SCHEDULER, &[source(4)]);
-        let explained = [1, 2, 3, 4].map(|offset| ledger.cause((0, offset), 0).is_some());
-        assert_eq!(explained, [false, true, true, false]);
+        let explained = [1, 2, 3, 4, 5].map(|offset| ledger.cause((0, offset), 0).is_some());
+        assert_eq!(explained, [false, true, true, false, true]);
     }
 
     #[test]
     fn the_fence_explains_a_page_only_if_sqs_was_away() {
         let ledger = Ledger::default();
+        ledger.stored(0, &[source(1)]);
         ledger.sent(SCHEDULER, &[source(1)]);
         ledger.fenced(SCHEDULER);
         assert_eq!(ledger.cause((0, 1), 0), None);

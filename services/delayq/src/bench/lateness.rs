@@ -9,6 +9,7 @@ use delayq_core::priority::Priority;
 use delayq_stack::Stack;
 use serde_json::{Map, Value, json};
 
+use super::floor;
 use super::load::{self, Load};
 use super::reader;
 use super::report::{Drawn, Output, print, published, together};
@@ -135,9 +136,20 @@ async fn at_rate(
     };
     let patience = Duration::from_secs(args.delay_max + 30);
     let from_ms = SystemClock.now_ms();
-    let (sent, seen) = tokio::join!(
+    // While records are published: from the first that is due to the last.
+    let plain = async {
+        tokio::time::sleep(Duration::from_secs(args.delay_min)).await;
+        floor::lateness(
+            &stage,
+            args.record_bytes,
+            Duration::from_secs(args.seconds.into()),
+        )
+        .await
+    };
+    let (sent, seen, plain) = tokio::join!(
         load::send(&endpoints.kafka, &load),
-        reader::read(&endpoints.kafka, &stage.outputs, records, patience)
+        reader::read(&endpoints.kafka, &stage.outputs, records, patience),
+        plain
     );
     let (sent, seen) = (sent?, seen?);
     let after = Taken::now(&roles, stack).await?;
@@ -147,7 +159,7 @@ async fn at_rate(
         "rate_per_s": rate_per_s, "sent": sent.records,
         "generator_behind_ms_max": sent.behind_max.as_millis() as u64,
         "cpu_us_per_record": after.cpu_us_since(&before, records), "memory_mib": after.memory_mib(),
-        "usd_per_million": usd,
+        "usd_per_million": usd, "plain_lateness_ms": plain?,
     });
     let result = together([summary, published(&seen, &stage.outputs)?]);
     let kept = seen.kept();

@@ -144,12 +144,13 @@ impl Limit {
     }
 }
 
-/// Copies `records` records of `from`; returns how many a second.
-async fn copy(config: &Config, from: &str, to: &str, records: u32) -> anyhow::Result<f64> {
+/// A producer with the settings by which the roles publish, and nothing of theirs besides.
+pub(super) fn plain_producer(
+    config: &Config,
+) -> anyhow::Result<ThreadedProducer<DefaultProducerContext>> {
     let sink = settings::sink(config);
-    let servers = config.kafka.bootstrap_servers.clone();
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", &servers)
+    ClientConfig::new()
+        .set("bootstrap.servers", &config.kafka.bootstrap_servers)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
@@ -162,7 +163,13 @@ async fn copy(config: &Config, from: &str, to: &str, records: u32) -> anyhow::Re
         )
         .set("message.max.bytes", sink.message_max_bytes.to_string())
         .create()
-        .context("the copy's producer")?;
+        .context("a plain producer")
+}
+
+/// Copies `records` records of `from`; returns how many a second.
+async fn copy(config: &Config, from: &str, to: &str, records: u32) -> anyhow::Result<f64> {
+    let servers = config.kafka.bootstrap_servers.clone();
+    let producer = plain_producer(config)?;
     let (from, to) = (vec![from.to_owned()], to.to_owned());
     tokio::task::spawn_blocking(move || {
         let consumer = reader::consumer(&servers, &from, Fetch::AsTheyCome)?;

@@ -13,16 +13,19 @@ use super::load::{Preload, preload};
 use super::reader;
 use super::report::{print, published, rounded, together};
 use super::stage::{COUNT_AGAIN, PARTITIONS, Stage, Tiers};
-use super::taken::{Taken, usd_per_million};
+use super::taken::{Taken, usd_per_million, usd_per_million_by_records};
 use crate::settings::COMPRESSED;
 
 /// Longer than a record waits for company.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// From now: later than the queues reach.
 const FIRST_DUE: Duration = Duration::from_secs(30 * 60);
-/// With the times of the demo a bucket lasts 2 s and is handed over 10 s ahead.
-const COMPRESSED_BUCKET_MS: i64 = 2_000;
-const COMPRESSED_AHEAD: Duration = Duration::from_secs(16);
+/// With the times of the demo a bucket lasts so long and is handed over 10 s ahead.
+const COMPRESSED_BUCKET: Duration = Duration::from_secs(2);
+/// By how much what is due must lie further ahead than a bucket lasts to go to the long tier.
+const SHORT_BEYOND_BUCKET: Duration = Duration::from_secs(12);
+/// From the first record that is sent to the start of the roles.
+const ROUTING: Duration = Duration::from_secs(2);
 
 /// Arguments.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,7 +77,12 @@ pub async fn run(args: &LongArgs) -> anyhow::Result<bool> {
     )
     .await?;
     let written = written(&stack, &args).await?;
-    let (handed_over, kept) = handed_over(&stack, &args).await?;
+    let bucket = OneBucket {
+        records: args.bucket_records,
+        record_bytes,
+        length: COMPRESSED_BUCKET,
+    };
+    let (handed_over, kept) = bucket.handed_over(&stack, &args.settings).await?;
     let summary = json!({
         "scenario": "long", "tiers": "stack", "records": args.records, "days": args.days,
         "record_bytes": args.record_bytes, "bucket_records": args.bucket_records,
@@ -124,52 +132,73 @@ async fn written(stack: &Stack, args: &LongArgs) -> anyhow::Result<Value> {
     }))
 }
 
-/// One bucket, with the demo's times: production's would take a quarter of an hour. What is handed over is the same.
-async fn handed_over(stack: &Stack, args: &LongArgs) -> anyhow::Result<(Value, bool)> {
-    let servers = &stack.endpoints().kafka;
-    let mut settings: Vec<String> = COMPRESSED.map(str::to_owned).into();
-    settings.extend(args.settings.iter().cloned());
-    // It must be written before its bucket closes, which takes longer than a demo's delays.
-    let writing = Duration::from_secs_f64(f64::from(args.bucket_records) / 8_000.0);
-    let stage = Stage::create(stack.endpoints(), Tiers::Stack, &settings).await?;
-    let due_ms = SystemClock.now_ms() + ms(COMPRESSED_AHEAD + writing)?;
-    let bucket_ms = (due_ms / COMPRESSED_BUCKET_MS + 1) * COMPRESSED_BUCKET_MS;
-    let load = Preload {
-        topic: stage.delay_topic.clone(),
-        target: stage.target.clone(),
-        records: args.bucket_records,
-        record_bytes: usize::try_from(args.record_bytes)?,
-        first_ms: bucket_ms,
-        rate_per_s: 0,
-        priorities: Priority::ALL.into(),
-        delay_ms: 0..=COMPRESSED_BUCKET_MS - 1,
-    };
-    preload(servers, &load).await?;
-    let roles = stage.start_roles(1).await?;
-    let before = Taken::now(&roles, stack).await?;
-    let records = f64::from(args.bucket_records);
-    let routed = "delayq_router_routed_total";
-    roles.until_counted(routed, records, None, PATIENCE).await?;
-    // From the first record that is handed over to the last.
-    let long = roles.metrics().await?;
-    let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
-    let name = "delayq_scheduler_records_total";
-    roles.until_counted(name, 1.0, None, PATIENCE).await?;
-    let took_s = roles.until_counted(name, long, None, PATIENCE).await?;
-    reader::until_holding(servers, &stage.outputs, args.bucket_records, PATIENCE).await?;
-    let after = Taken::now(&roles, stack).await?;
-    let usd = usd_per_million(&roles, args.bucket_records).await?;
-    drop(roles);
-    let again = Duration::from_secs(5);
-    let seen = reader::read(servers, &stage.outputs, args.bucket_records, again).await?;
-    let kept = seen.kept();
-    let figures = json!({
-        "bucket_long_path_share": rounded(long / records),
-        "handover_records_per_s": (long / took_s.max(COUNT_AGAIN.as_secs_f64())).round(),
-        "bucket_cpu_us_per_record": after.cpu_us_since(&before, args.bucket_records),
-        "bucket_usd_per_million": usd,
-    });
-    Ok((together([published(&seen, &stage.outputs)?, figures]), kept))
+/// The records of one bucket.
+pub(super) struct OneBucket {
+    pub(super) records: u32,
+    pub(super) record_bytes: usize,
+    /// Over which they are due evenly.
+    pub(super) length: Duration,
+}
+
+impl OneBucket {
+    /// Writes them and has them handed over and published, with the demo's times: production's would take a quarter of an hour.
+    /// What is handed over is the same.
+    pub(super) async fn handed_over(
+        &self,
+        stack: &Stack,
+        settings: &[String],
+    ) -> anyhow::Result<(Value, bool)> {
+        let servers = &stack.endpoints().kafka;
+        let mut set: Vec<String> = COMPRESSED.map(str::to_owned).into();
+        set.push(format!("long.bucket={}ms", self.length.as_millis()));
+        let short = self.length + SHORT_BEYOND_BUCKET;
+        set.push(format!("delays.short={}ms", short.as_millis()));
+        set.extend(settings.iter().cloned());
+        // It must be written before its bucket closes, which takes longer than a demo's delays.
+        let writing = Duration::from_secs_f64(f64::from(self.records) / 8_000.0);
+        let stage = Stage::create(stack.endpoints(), Tiers::Stack, &set).await?;
+        let due_ms = SystemClock.now_ms() + ms(short + ROUTING + writing)?;
+        let bucket_ms = ms(self.length)?;
+        let load = Preload {
+            topic: stage.delay_topic.clone(),
+            target: stage.target.clone(),
+            records: self.records,
+            record_bytes: self.record_bytes,
+            first_ms: (due_ms / bucket_ms + 1) * bucket_ms,
+            rate_per_s: 0,
+            priorities: Priority::ALL.into(),
+            delay_ms: 0..=bucket_ms - 1,
+        };
+        preload(servers, &load).await?;
+        let roles = stage.start_roles(1).await?;
+        let before = Taken::now(&roles, stack).await?;
+        let records = f64::from(self.records);
+        let routed = "delayq_router_routed_total";
+        roles.until_counted(routed, records, None, PATIENCE).await?;
+        // From the first record that is handed over to the last.
+        let long = roles.metrics().await?;
+        let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
+        let name = "delayq_scheduler_records_total";
+        roles.until_counted(name, 1.0, None, PATIENCE).await?;
+        let took_s = roles.until_counted(name, long, None, PATIENCE).await?;
+        reader::until_holding(servers, &stage.outputs, self.records, PATIENCE).await?;
+        let after = Taken::now(&roles, stack).await?;
+        let usd = usd_per_million(&roles, self.records).await?;
+        let of = |role| usd_per_million_by_records(&roles, role, self.records);
+        let handed_over_usd = of("scheduler").await? + of("emitter").await?;
+        drop(roles);
+        let again = Duration::from_secs(5);
+        let seen = reader::read(servers, &stage.outputs, self.records, again).await?;
+        let kept = seen.kept();
+        let figures = json!({
+            "bucket_long_path_share": rounded(long / records),
+            "handover_records_per_s": (long / took_s.max(COUNT_AGAIN.as_secs_f64())).round(),
+            "bucket_cpu_us_per_record": after.cpu_us_since(&before, self.records),
+            "bucket_usd_per_million": usd,
+            "handed_over_usd_per_million": handed_over_usd,
+        });
+        Ok((together([published(&seen, &stage.outputs)?, figures]), kept))
+    }
 }
 
 fn ms(duration: Duration) -> anyhow::Result<i64> {

@@ -6,6 +6,8 @@
 )]
 
 pub mod burst;
+pub mod cost;
+mod floor;
 pub mod lateness;
 mod limit;
 mod load;
@@ -40,6 +42,9 @@ pub enum Scenario {
     /// Due in days: how fast they are written to DynamoDB and a bucket of them is handed over, and what it costs. Exit code
     /// 1 when one is lost or early.
     Long(long::LongArgs),
+    /// What a million records of the long path cost at a steady rate, metered, beside what `delayq plan` says. Exit code 1 when one
+    /// is lost or early.
+    Cost(cost::CostArgs),
     /// How late records are published at a steady rate, or at shares of the highest rate that this machine keeps up with.
     /// Exit code 1 when one is lost or early.
     Lateness(lateness::LatenessArgs),
@@ -73,6 +78,7 @@ pub(crate) async fn run(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Scale(args) => series::scale(&args).await,
         Scenario::Burst(args) => burst::run(&args).await,
         Scenario::Long(args) => long::run(&args).await,
+        Scenario::Cost(args) => cost::run(&args).await,
         Scenario::Lateness(args) => lateness::run(&args).await,
         Scenario::Priority(args) => priority::run(&args).await,
         Scenario::Poison(args) => poison::run(&args).await,

@@ -10,6 +10,7 @@ use delayq_stack::Stack;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::floor;
 use super::load::{self, Load, Preload, preload};
 use super::reader;
 use super::report::{print, quantiles, rounded};
@@ -73,6 +74,8 @@ pub async fn run(args: &PriorityArgs) -> anyhow::Result<bool> {
 /// The high records of one run.
 struct High {
     lateness_ms: Value,
+    /// Of Kafka alone, meanwhile.
+    plain_lateness_ms: Value,
     lost: usize,
     early: u32,
     behind_max: Duration,
@@ -91,7 +94,8 @@ impl High {
 
     fn figures(&self) -> Value {
         json!({
-            "lateness_ms": self.lateness_ms, "generator_behind_ms_max": self.behind_max.as_millis() as u64,
+            "lateness_ms": self.lateness_ms, "plain_lateness_ms": self.plain_lateness_ms,
+            "generator_behind_ms_max": self.behind_max.as_millis() as u64,
         })
     }
 }
@@ -155,13 +159,20 @@ async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyh
         poison: None,
     };
     let topic: Vec<_> = stage.outputs.iter().take(1).cloned().collect();
-    let (sent, seen) = tokio::join!(
+    let plain = async {
+        tokio::time::sleep(DELAY.0).await;
+        let length = Duration::from_secs(args.seconds.into());
+        floor::lateness(stage, load.record_bytes, length).await
+    };
+    let (sent, seen, plain) = tokio::join!(
         load::send(servers, &load),
-        reader::read(servers, &topic, records, PATIENCE)
+        reader::read(servers, &topic, records, PATIENCE),
+        plain
     );
     let (sent, seen) = (sent?, seen?);
     Ok(High {
         lateness_ms: quantiles(&seen.all()?),
+        plain_lateness_ms: plain?,
         lost: seen.lost(),
         early: seen.early,
         behind_max: sent.behind_max,

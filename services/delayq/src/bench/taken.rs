@@ -71,11 +71,26 @@ impl Taken {
 
 /// US dollars for a million records at list prices, by the roles' own meters; `None` over tiers that nobody bills.
 pub(super) async fn usd_per_million(roles: &Roles, records: u32) -> anyhow::Result<Option<f64>> {
-    let nanodollars = roles
-        .metrics()
-        .await?
-        .sum("delayq_aws_cost_nanodollars_total", &[]);
+    let usd = for_a_million(roles.metrics().await?.sum(COST, &[]), records);
+    Ok((usd > 0.0).then_some(usd))
+}
+
+/// The same of one role, without ticks and the shards' rows: what it costs by the records, not by the time.
+pub(super) async fn usd_per_million_by_records(
+    roles: &Roles,
+    role: &str,
+    records: u32,
+) -> anyhow::Result<f64> {
+    let metrics = roles.metrics_of(role).await?;
+    let tiers = ["queues", "batches", "payloads", "tracked"];
+    let nanodollars = tiers.map(|tier| metrics.sum(COST, &[&format!("tier=\"{tier}\"")]));
+    Ok(for_a_million(nanodollars.iter().sum(), records))
+}
+
+const COST: &str = "delayq_aws_cost_nanodollars_total";
+
+fn for_a_million(nanodollars: f64, records: u32) -> f64 {
     // A billionth a record is a thousandth for a million.
     let usd = nanodollars / 1000.0 / f64::from(records);
-    Ok((nanodollars > 0.0).then(|| (usd * 10_000.0).round() / 10_000.0))
+    (usd * 10_000.0).round() / 10_000.0
 }

@@ -12,6 +12,8 @@ use self::model::{Assumed, Billed, Flow, flow, one_item_a_record};
 pub use self::workload::{Count, Delays, Rate, Size};
 
 const MONTH_S: f64 = 30.0 * 86_400.0;
+/// Times that JSON events of 1 KiB are smaller in company.
+const COMPRESSION: f64 = 5.0;
 /// Processor time a record by role, µs: `delayq bench sustained --tiers stack` on two cores of a cloud server, rounded up.
 const ROUTER_US: f64 = 10.0;
 const EMITTER_US: f64 = 10.0;
@@ -54,7 +56,7 @@ pub struct PlanArgs {
     #[arg(long)]
     pub burst: Option<Count>,
     /// How many times smaller many records are together. JSON events of 1 KiB: 5 to 6 (`delayq bench`).
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = COMPRESSION)]
     pub compression: f64,
     /// Priorities in use (1 to 3).
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3))]
@@ -90,6 +92,18 @@ pub fn plan(args: &PlanArgs, config: &Config) -> anyhow::Result<String> {
     } else {
         text(&figures)
     })
+}
+
+/// US dollars that a million records cost by themselves, with one process of each role: for whoever meters the same.
+pub(crate) fn usd_per_million(rate: Rate, size: Size, delays: Delays, config: &Config) -> f64 {
+    let assumed = Assumed {
+        compression: COMPRESSION,
+        priorities: 3.0,
+        routers: 1.0,
+        emitters: 1.0,
+    };
+    let billed = flow(rate, size, delays, assumed, config).billed;
+    cents4(billed.usd_per_s() / rate.0 * 1e6)
 }
 
 impl PlanArgs {

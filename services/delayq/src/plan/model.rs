@@ -5,6 +5,7 @@
 //! second is the integral of `λ / (1 + λ · wait)` over the delays.
 
 use delayq_core::billing::{LIST_PRICES, Prices, Unit, read_units, sqs_requests, write_units};
+use delayq_router::sharding::WELL_FILLED_BYTES;
 use delayq_runtime::config::Config;
 
 use super::workload::{Delays, Rate, Size};
@@ -130,6 +131,12 @@ pub(super) fn flow(
     }
 }
 
+/// Records that are written together, and the shards of their bucket.
+struct BucketGroup {
+    records: f64,
+    shards: f64,
+}
+
 struct Model<'c> {
     rate: f64,
     size: f64,
@@ -219,24 +226,18 @@ impl Model<'_> {
         if self.share(short_s, f64::INFINITY) == 0.0 {
             return (0.0, Billed::default());
         }
-        let bucket_s = self.config.long.bucket.as_secs_f64();
-        let full = self.full(self.config.packing.store_batch_bytes.as_u64() as f64);
-        let groups = f64::from(self.config.long.shards) * self.assumed.routers;
-        // A bucket gathers what is due in all of its seconds.
-        let density = self.density() * bucket_s / groups;
-        let records = |delay_s: f64| (1.0 + density * self.wait_s(delay_s, 0.0)).min(full);
-        let per_s = groups / bucket_s;
+        let records = |delay_s: f64| self.bucket_group(delay_s).records;
+        // Groups that close a second are those records that come a second, by so many at once.
+        let density = self.density();
         let sum = |each: &dyn Fn(f64) -> f64| {
-            per_s
-                * self.over_delays(short_s, f64::INFINITY, |d| {
-                    density / records(d) * each(records(d))
-                })
+            self.over_delays(short_s, f64::INFINITY, |d| {
+                density / records(d) * each(records(d))
+            })
         };
         let bytes = |records: f64| self.packed_bytes(records) + ITEM_BYTES;
-        let stored_bytes = per_s
-            * self.over_delays(short_s, f64::INFINITY, |d| {
-                density / records(d) * bytes(records(d)) * d
-            });
+        let stored_bytes = self.over_delays(short_s, f64::INFINITY, |d| {
+            density / records(d) * bytes(records(d)) * d
+        });
         let billed = Billed {
             writes: sum(&|n| write_units(bytes(n) as u64) as f64),
             // A query is billed by the sum of a page.
@@ -247,9 +248,42 @@ impl Model<'_> {
         (sum(&|_| 1.0), billed)
     }
 
-    /// Messages a second that the scheduler sends: a group for each shard, priority and due second.
+    /// The group in which a record is written that is due in `delay_s`, as the router's `sharding` has it: one for the bucket, or one for
+    /// each shard once that fills them well.
+    fn bucket_group(&self, delay_s: f64) -> BucketGroup {
+        let full = self.full(self.config.packing.store_batch_bytes.as_u64() as f64);
+        // A bucket gathers what is due in all of its seconds, and no more than there is.
+        let bucket_s = self.config.long.bucket.as_secs_f64();
+        let per_s = (self.density() * bucket_s).min(self.rate) / self.assumed.routers;
+        let wait_s = self.wait_s(delay_s, 0.0).min(self.room_s());
+        let of = |shards: f64| 1.0 + per_s / shards * wait_s;
+        let shards = f64::from(self.config.long.shards);
+        let wide =
+            self.packed_bytes(of(1.0)) >= shards * WELL_FILLED_BYTES as f64 || of(1.0) >= full;
+        let shards = if wide { shards } else { 1.0 };
+        BucketGroup {
+            records: of(shards).min(full),
+            shards,
+        }
+    }
+
+    /// How long records wait until memory is short. The fullest groups leave first then, twice as full as groups are on average.
+    fn room_s(&self) -> f64 {
+        let room = self.config.router.memory.as_u64() as f64 / 2.0 / (self.size + MEMORY_BYTES);
+        2.0 * room / (self.rate / self.assumed.routers)
+    }
+
+    /// Messages a second that the scheduler sends: a group for each priority and due second, in each shard that has the bucket.
     fn handed_over_messages(&self, long_per_s: f64) -> f64 {
-        let groups = f64::from(self.config.long.shards) * self.assumed.priorities;
+        if long_per_s == 0.0 {
+            return 0.0;
+        }
+        let short_s = self.config.delays.short.as_secs_f64();
+        let density = self.density();
+        let shards = self.over_delays(short_s, f64::INFINITY, |d| {
+            density * self.bucket_group(d).shards
+        }) / long_per_s;
+        let groups = shards * self.assumed.priorities;
         let each = long_per_s / groups;
         let full = self.full(self.message_bytes());
         // Groups without a record send nothing.
@@ -348,15 +382,49 @@ mod tests {
 
     #[test]
     fn a_long_record_costs_what_was_computed_by_hand() {
-        // λ = 1000 · 300 / 4 / 85,500 = 0.877/s a bucket and shard, 60 s of wait: 53.6 records, 1,124 bytes each, packed 5.19
-        // times: 11.7 KB with the keys, 12 write units; 0.224 a record are $0.14 a million.
+        // 64 MiB of memory, half of it for groups: 18,915 records of 1,774 bytes, and twice 18.9 s of wait at 1,000/s. λ = 1000 · 300 /
+        // 85,500 = 3.51/s a bucket: 133.7 records, 1,124 bytes each, packed 5.37 times: 28.1 KB with the keys, 28 write units, and
+        // less than 8 KB for each of four shards. 0.21 a record are $0.13 a million.
         let flow = of(1000.0, 900.0, 86_400.0);
-        assert!((flow.records_per_batch - 53.6).abs() < 0.5, "{flow:?}");
-        assert!((flow.billed.writes - 224.0).abs() < 3.0, "{flow:?}");
-        // 12 messages a second, sent, received and deleted.
-        assert!((flow.messages_per_s - 12.0).abs() < 0.01, "{flow:?}");
+        assert!((flow.records_per_batch - 133.7).abs() < 0.5, "{flow:?}");
+        assert!((flow.billed.writes - 209.0).abs() < 3.0, "{flow:?}");
+        // 3 messages a second, sent, received and deleted.
+        assert!((flow.messages_per_s - 3.0).abs() < 0.01, "{flow:?}");
         let usd = usd_per_million(&flow, 1000.0);
-        assert!((0.15..0.18).contains(&usd), "{usd}");
+        assert!((0.13..0.16).contains(&usd), "{usd}");
+    }
+
+    #[test]
+    fn a_bucket_that_fills_batches_in_each_shard_is_spread_over_them() {
+        // One delay: all records of a second are due in the same bucket.
+        let flow = of(1000.0, 1800.0, 1800.0);
+        // Each shard's group is full long before memory is short: 591 records of 1,774 bytes are 1 MiB.
+        assert!((flow.records_per_batch - 591.0).abs() < 1.0, "{flow:?}");
+        assert!((flow.messages_per_s - 12.0).abs() < 0.01, "{flow:?}");
+        // Half the rate in a bucket for each of two routers.
+        let group = |routers| {
+            let config = config();
+            let model = Model {
+                rate: 10.0,
+                size: 1024.0,
+                delays: Delays {
+                    from_s: 1800.0,
+                    to_s: 1800.0,
+                },
+                assumed: Assumed {
+                    routers,
+                    ..assumed()
+                },
+                config: &config,
+            };
+            model.bucket_group(1800.0)
+        };
+        // 601 records are 120 KB, more than 8 KB for each: 151 in each of four.
+        let one = group(1.0);
+        assert!((one.records - 151.0).abs() < 1e-6 && one.shards == 4.0);
+        // 101 are 20 KB: together.
+        let six = group(6.0);
+        assert!((six.records - 101.0).abs() < 1e-6 && six.shards == 1.0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use delayq_core::clock::EpochMs;
 use delayq_core::packer::Packed;
 use delayq_core::ports::RecordSource;
 use delayq_core::priority::Priority;
@@ -11,8 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{HEARTBEAT, Router};
+use crate::long::LongKey;
 use crate::metrics as names;
 use crate::partitions::Ticket;
+use crate::sharding::WELL_FILLED_BYTES;
 
 /// How long intake waits for room before it pauses the partitions: longer than calls take while all is well, shorter than the
 /// source's own patience with a reader that is behind.
@@ -28,12 +31,14 @@ impl Router {
         for group in self.short.take_due(now_ms) {
             self.short_ready_push(group);
         }
-        self.long_ready.extend(self.long_groups.take_due(now_ms));
-        self.make_room();
+        for group in self.long_groups.take_due(now_ms) {
+            self.long_ready_push(group, now_ms);
+        }
+        self.make_room(now_ms);
     }
 
     /// What waits for company must not keep intake waiting. While the long tier takes no more at once, its groups grow instead.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, now_ms: EpochMs) {
         let room = if self.over_since.is_some() {
             self.settings.memory_bytes / 4
         } else {
@@ -51,8 +56,9 @@ impl Router {
             self.short_ready_push(group);
         }
         if self.long_ready.is_empty() {
-            let groups = self.long_groups.take_fullest(share(long));
-            self.long_ready.extend(groups);
+            for group in self.long_groups.take_fullest(share(long)) {
+                self.long_ready_push(group, now_ms);
+            }
         }
     }
 
@@ -65,6 +71,7 @@ impl Router {
         self.long_groups.close_at(long_bytes);
         metrics::gauge!(names::GROUP_BYTES, "path" => "short").set(short_bytes as f64);
         metrics::gauge!(names::GROUP_BYTES, "path" => "long").set(long_bytes as f64);
+        metrics::gauge!(names::WIDE_BUCKETS).set(self.sharding.wide() as f64);
     }
 
     pub(super) fn pack_everything(&mut self) {
@@ -74,6 +81,14 @@ impl Router {
         while let Some(group) = self.long_groups.take_oldest() {
             self.long_ready.push_back(group);
         }
+    }
+
+    /// A group that leaves before it is full.
+    fn long_ready_push(&mut self, group: Packed<LongKey, Ticket>, now_ms: EpochMs) {
+        let well_filled_bytes = self.long.memory_of(WELL_FILLED_BYTES);
+        self.sharding
+            .left(group.key, group.memory_bytes(), well_filled_bytes, now_ms);
+        self.long_ready.push_back(group);
     }
 
     pub(super) fn short_ready_push(&mut self, group: Packed<QueueGroup, Ticket>) {

@@ -13,7 +13,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use delayq_core::bucket::{Bucket, shard_of};
+use delayq_core::bucket::Bucket;
 use delayq_core::clock::Clock;
 use delayq_core::headers::Refusal;
 use delayq_core::packer::{Packed, Packer, SizeLimits, pack_by_ms};
@@ -42,6 +42,7 @@ use crate::config::RouterSettings;
 use crate::long::{LongKey, LongSettings, LongWriter};
 use crate::metrics as names;
 use crate::partitions::{Delivered, Partitions, Ticket};
+use crate::sharding::Sharding;
 
 /// What the router needs.
 pub struct RouterPorts {
@@ -134,6 +135,7 @@ pub async fn run(settings: RouterSettings, ports: RouterPorts, stop: Cancellatio
         long_groups: Packer::new(settings.group_raw_bytes, settings.group_records),
         short_ready: Default::default(),
         long_ready: VecDeque::new(),
+        sharding: Sharding::new(settings.shards),
         tasks: JoinSet::new(),
         long_slots: Arc::new(Semaphore::new(
             settings.store_concurrency * LONG_SLOTS_A_CALL,
@@ -178,6 +180,7 @@ struct Router {
     long_groups: Packer<LongKey, Ticket>,
     short_ready: [VecDeque<Packed<QueueGroup, Ticket>>; 3],
     long_ready: VecDeque<Packed<LongKey, Ticket>>,
+    sharding: Sharding,
     tasks: JoinSet<()>,
     /// Groups on their way to the long tier.
     long_slots: Arc<Semaphore>,
@@ -401,16 +404,15 @@ impl Router {
             }
             Path::Long => {
                 let bucket = Bucket::of(record.due_ms, self.settings.times.bucket_ms);
-                let key = LongKey {
-                    bucket,
-                    shard: shard_of(&record.source.at, self.settings.shards),
-                };
+                let key = self.sharding.key(bucket, &record.source.at, now_ms);
                 // The lead must not begin while the batch is being packed: that would make every record of it a duplicate.
                 let lead_ms =
                     bucket.start_ms(self.settings.times.bucket_ms) - self.settings.times.lead_ms;
                 let by_ms = by_ms.min(pack_by_ms(lead_ms, now_ms, 0, self.settings.max_wait_ms));
-                self.long_ready
-                    .extend(self.long_groups.push(key, record, ticket, by_ms));
+                if let Some(full) = self.long_groups.push(key, record, ticket, by_ms) {
+                    self.sharding.filled(bucket, now_ms);
+                    self.long_ready.push_back(full);
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use super::fault::ConfigErrors;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LongConfig {
-    /// Shards new records are spread over (1 to 1,024). More shards, emptier batches. Default 4.
+    /// Shards new records are spread over (1 to 1,024): buckets by turns, those with many records over all of them. Default 4.
     pub shards: u32,
     /// Length of a bucket. Never change it while batches are stored. Default 5 min.
     #[serde(with = "humantime_serde")]

@@ -69,7 +69,7 @@ pub(super) fn text<'v>(body: &'v Value, name: &str) -> &'v str {
     body.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The records of a message; none if it is not one of ours (a tick).
+/// The records of a message, or of a batch as DynamoDB's JSON has it; none if it is not one of ours (a tick).
 pub(super) fn sources(message_body: &str) -> Vec<Source> {
     batch::from_text(message_body)
         .map(|records| records.into_iter().map(|one| one.source).collect())

@@ -307,8 +307,20 @@ impl HttpProxy {
     /// A call failed as a whole; `taken`: it may have taken effect.
     fn failed(&self, call: &Call, taken: bool) {
         self.ledger.suspect(self.slot, "a scheduler's call failed");
+        if taken && call.operation == "PutItem" {
+            self.stored(&call.body);
+        }
         for entry in call.entries() {
             self.entry_failed(call, entry, taken);
+        }
+    }
+
+    /// A batch is written, or may be: in which shard its records are.
+    fn stored(&self, body: &Value) {
+        let of = |pointer| body.pointer(pointer).and_then(Value::as_str);
+        let shard = of("/Item/k/S").and_then(|key| key.split('#').nth(1)?.parse().ok());
+        if let (Some(shard), Some(batch)) = (shard, of("/Item/b/B")) {
+            self.ledger.stored(shard, &sources(batch));
         }
     }
 
@@ -361,6 +373,7 @@ impl HttpProxy {
                     self.ledger.received(self.slot, handle, ids);
                 }
             }
+            "PutItem" => self.stored(&call.body),
             // Taking a shard changes the row too, but only a save of the cursor sets it.
             "UpdateItem" if text(&call.body, "UpdateExpression").contains("#watermark") => {
                 let shard = call

@@ -146,8 +146,13 @@ impl Roles {
 
     /// The metrics of all, added up.
     pub(crate) async fn metrics(&self) -> anyhow::Result<Scrape> {
+        self.metrics_of("").await
+    }
+
+    /// The metrics of the processes of one role.
+    pub(crate) async fn metrics_of(&self, role: &str) -> anyhow::Result<Scrape> {
         let mut all = Scrape::default();
-        for one in &self.running {
+        for one in self.running.iter().filter(|one| one.name.starts_with(role)) {
             let scraped = Scrape::of(one.port.number()).await;
             all.add(scraped.with_context(|| format!("metrics of {}", one.name))?);
         }
