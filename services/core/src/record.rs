@@ -290,6 +290,7 @@ impl Scheduled {
         );
         Outgoing {
             topic: self.output_topic.clone(),
+            priority: self.priority,
             record: Record {
                 key: self.record.key.clone(),
                 value: self.record.value.clone(),
@@ -308,8 +309,22 @@ const ADDED_TEXT_BYTES: usize = 80;
 pub struct Outgoing {
     /// Topic.
     pub topic: Arc<str>,
+    /// It does not wait for records of another priority.
+    pub priority: Priority,
     /// Key, value and headers as they are written.
     pub record: Record,
+}
+
+impl Outgoing {
+    /// A record of standard priority.
+    #[must_use]
+    pub const fn standard(topic: Arc<str>, record: Record) -> Self {
+        Self {
+            topic,
+            priority: Priority::Standard,
+            record,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -218,12 +218,14 @@ pub async fn run_on(
         });
     }
     if roles.iter().any(|role| *role != Role::Scheduler) {
-        // One producer for both: librdkafka's queues and connections are the larger part of a role's memory.
+        // One sink for both: librdkafka's queues and connections are the larger part of a role's memory.
         let sink = SinkSettings {
             create_topics: backends.create_topics,
             ..settings::sink(config)
         };
-        let sink: Arc<dyn RecordSink> = Arc::new(KafkaSink::new(&kafka, sink)?);
+        let sink = KafkaSink::new(&kafka, sink)?;
+        sink.begin()?;
+        let sink: Arc<dyn RecordSink> = Arc::new(sink);
         let sink = match &traces {
             Some(traces) => traces.sink(sink),
             None => sink,

@@ -148,10 +148,7 @@ type Outcomes = Arc<Mutex<Vec<Result<Published, PortError>>>>;
 
 /// Publishes and answers whether the sink took it.
 fn publish(sink: &MemorySink, text: &str, outcomes: &Outcomes) -> bool {
-    let record = Outgoing {
-        topic: TOPIC.into(),
-        record: value(text),
-    };
+    let record = Outgoing::standard(TOPIC.into(), value(text));
     let outcomes = outcomes.clone();
     let note = move |outcome| outcomes.lock().unwrap().push(outcome);
     sink.publish(&record, Box::new(note)).is_ok()

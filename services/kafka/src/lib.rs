@@ -16,6 +16,7 @@ mod heard;
 mod in_hand;
 mod incoming;
 mod inspect;
+mod lane;
 mod login;
 mod lost_brokers;
 pub mod metrics;

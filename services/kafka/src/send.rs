@@ -9,8 +9,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::util::Timeout;
 
 use crate::heard::{self, Heard};
+use crate::lane::headers;
 use crate::settings::{KafkaSettings, SinkSettings};
-use crate::sink::headers;
 use crate::{errors, login};
 
 /// Where a record was appended.

@@ -160,9 +160,9 @@ pub struct SinkSettings {
     pub linger_ms: u32,
     /// Compression of batches.
     pub compression: Compression,
-    /// Bound of the producer's queue in KiB (librdkafka's own default is 1 GiB).
+    /// Bound of the queues of all producers together, in KiB (librdkafka's own default is 1 GiB for one).
     pub queue_kbytes: u32,
-    /// Bound of the producer's queue in records.
+    /// Bound of a producer's queue in records.
     pub queue_records: u32,
     /// How long the sink tries to deliver a record before it gives up (a transient error).
     pub message_timeout: Duration,
@@ -408,6 +408,15 @@ impl SinkSettings {
             faults.push("kafka.unknown_topic_timeout must be below message_timeout".to_owned());
         }
         faults
+    }
+
+    /// Those of one of so many producers: a share of the queue, but room for a record.
+    pub(crate) fn of_one_in(&self, producers: usize) -> Self {
+        let share = self.queue_kbytes / u32::try_from(producers.max(1)).unwrap_or(u32::MAX);
+        Self {
+            queue_kbytes: share.max(self.message_max_bytes.div_ceil(1024)),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn config(&self, kafka: &KafkaSettings) -> ClientConfig {

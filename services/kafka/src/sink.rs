@@ -1,111 +1,29 @@
-//! [`KafkaSink`]: the idempotent producer behind the port, rebuilt when librdkafka declares it dead.
+//! [`KafkaSink`]: idempotent producers behind the port, one for each priority.
+//!
+//! A producer sends a request for each partition, and has at most five of them under way with a broker. Records of high priority
+//! that shared it with a backlog would wait for the backlog's requests, of up to a megabyte each.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use delayq_core::error::PortError;
 use delayq_core::ports::{Acknowledge, RecordSink};
-use delayq_core::record::{Outgoing, Record};
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
-use tokio::time::Instant;
+use delayq_core::priority::Priority;
+use delayq_core::record::Outgoing;
 
+use crate::errors;
+use crate::lane::{Lane, on_poll_thread};
 use crate::settings::{KafkaSettings, SinkSettings};
-use crate::sink_context::{Pending, SinkContext, SinkHealth, refuse};
-use crate::sync::lock;
-use crate::{errors, login, metrics};
+use crate::sink_context::SinkHealth;
 
-/// What a dropped sink waits for deliveries that are under way, and then for the answers to those it gives up.
-const DROP_FLUSH: Duration = Duration::from_secs(1);
-const DROP_PURGE: Duration = Duration::from_secs(3);
-/// How often to look whether brokers answer again, and how long a look may take.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-type KafkaProducer = ThreadedProducer<SinkContext>;
-
-/// The producer of all output and dead-letter topics: `acks=all`, idempotent, partitioned as Java does.
+/// The producers of all output and dead-letter topics: `acks=all`, idempotent, partitioned as Java does.
 ///
-/// Holds at most [`SinkSettings::queue_kbytes`] of records. Callbacks run on librdkafka's poll thread and must be
+/// They hold at most [`SinkSettings::queue_kbytes`] of records together. Callbacks run on librdkafka's poll threads and must be
 /// short. Dropping it waits up to 4 s, then answers what is open with an error.
 pub struct KafkaSink {
-    kafka: KafkaSettings,
     settings: SinkSettings,
     health: Arc<SinkHealth>,
-    producer: RwLock<Arc<Live>>,
-    probe: Mutex<Option<Instant>>,
-    probing: Arc<AtomicBool>,
-}
-
-/// Name of rdkafka's thread that runs the callbacks (`ThreadedProducer::from_config_and_context`).
-const POLL_THREAD: &str = "producer polling thread";
-
-/// A producer that answers everything it was given before it goes.
-struct Live(Option<KafkaProducer>);
-
-impl Live {
-    /// `None` only while it is dropped.
-    fn producer(&self) -> Option<&KafkaProducer> {
-        self.0.as_ref()
-    }
-
-    fn is_dead(&self) -> bool {
-        self.producer()
-            .is_none_or(|producer| producer.context().fatal.load(Ordering::Relaxed))
-    }
-
-    fn declare_dead(&self) {
-        if let Some(producer) = self.producer() {
-            producer.context().fatal.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        let Some(producer) = self.0.take() else {
-            return;
-        };
-        // A callback may own the last handle of the sink: the poll thread cannot wait for its own end.
-        if std::thread::current().name() == Some(POLL_THREAD) {
-            in_background("kafka-sink-drop", move || answer_all(&producer));
-        } else {
-            answer_all(&producer);
-        }
-    }
-}
-
-fn answer_all(producer: &KafkaProducer) {
-    let dead = producer.context().fatal.load(Ordering::Relaxed);
-    if !dead
-        && producer.in_flight_count() > 0
-        && let Err(error) = producer.flush(DROP_FLUSH)
-    {
-        tracing::warn!(%error, "records are still open as the kafka sink goes");
-    }
-    if producer.in_flight_count() > 0 {
-        producer.purge(PurgeConfig::default().queue().inflight());
-        if let Err(error) = producer.flush(DROP_PURGE) {
-            tracing::error!(%error, "records stay unanswered as the kafka sink goes");
-        }
-    }
-}
-
-/// Runs what may block where that harms nobody. Without a thread it runs nowhere: its captures are dropped.
-fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
-    match std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-    {
-        Ok(_) => true,
-        Err(error) => {
-            tracing::error!(%error, name, "cannot start a thread");
-            false
-        }
-    }
+    /// By priority.
+    lanes: [Lane; Priority::ALL.len()],
 }
 
 impl std::fmt::Debug for KafkaSink {
@@ -117,7 +35,8 @@ impl std::fmt::Debug for KafkaSink {
 }
 
 impl KafkaSink {
-    /// Builds the producer. Needs no broker: one that is away shows in [`RecordSink::health`].
+    /// Builds the producer of standard priority; the others with their first record. Needs no broker: one that is away shows in
+    /// [`RecordSink::health`].
     ///
     /// # Errors
     /// `Misconfigured` when the settings have faults or librdkafka refuses them.
@@ -128,209 +47,120 @@ impl KafkaSink {
             return Err(errors::faulty_settings("kafka producer", &faults));
         }
         let health = Arc::new(SinkHealth::default());
-        let producer = build(kafka, &settings, &health)?;
-        Ok(Self {
-            kafka: kafka.clone(),
+        let lanes = Priority::ALL.map(|_| {
+            Lane::new(
+                kafka,
+                settings.of_one_in(Priority::ALL.len()),
+                health.clone(),
+            )
+        });
+        let sink = Self {
             settings,
             health,
-            producer: RwLock::new(producer),
-            probe: Mutex::new(None),
-            probing: Arc::new(AtomicBool::new(false)),
-        })
+            lanes,
+        };
+        sink.lane(Priority::Standard).live()?;
+        Ok(sink)
     }
 
-    /// The producer, a new one if the old is dead.
-    fn live(&self) -> Result<Arc<Live>, PortError> {
-        let live = Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner));
-        if !live.is_dead() {
-            return Ok(live);
-        }
-        let mut slot = self
-            .producer
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !slot.is_dead() {
-            return Ok(Arc::clone(&slot));
-        }
-        let old = std::mem::replace(
-            &mut *slot,
-            build(&self.kafka, &self.settings, &self.health)?,
-        );
-        let new = Arc::clone(&slot);
-        drop(slot);
-        drop(live);
-        tracing::warn!("the kafka producer was rebuilt");
-        ::metrics::counter!(metrics::REBUILT.name, "client" => "producer").increment(1);
-        in_background("kafka-sink-bury", move || drop(old));
-        Ok(new)
+    /// Begins the producers of all priorities, which takes each half a second with its broker: no record shall wait for that.
+    ///
+    /// # Errors
+    /// As [`KafkaSink::new`].
+    pub fn begin(&self) -> Result<(), PortError> {
+        self.lanes.iter().try_for_each(|lane| lane.live().map(drop))
     }
 
-    /// Looks in the background whether brokers answer, and which topics they have, at most every two seconds.
-    fn probe(&self, live: Arc<Live>) {
-        {
-            let mut last = lock(&self.probe);
-            if last.is_some_and(|at| at.elapsed() < PROBE_EVERY) {
-                return;
-            }
-            *last = Some(Instant::now());
-        }
-        if self.probing.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let health = Arc::clone(&self.health);
-        let probing = Arc::clone(&self.probing);
-        let started = in_background("kafka-sink-probe", move || {
-            let answer = live
-                .producer()
-                .map(|producer| producer.client().fetch_metadata(None, PROBE_TIMEOUT));
-            match answer {
-                Some(Ok(_)) => health.answered(),
-                Some(Err(error)) => tracing::debug!(%error, "kafka is still away"),
-                None => {}
-            }
-            probing.store(false, Ordering::Relaxed);
-        });
-        if !started {
-            self.probing.store(false, Ordering::Relaxed);
+    const fn lane(&self, priority: Priority) -> &Lane {
+        let [high, standard, low] = &self.lanes;
+        match priority {
+            Priority::High => high,
+            Priority::Standard => standard,
+            Priority::Low => low,
         }
     }
-}
-
-fn build(
-    kafka: &KafkaSettings,
-    settings: &SinkSettings,
-    health: &Arc<SinkHealth>,
-) -> Result<Arc<Live>, PortError> {
-    let context = SinkContext::new(kafka, Arc::clone(health));
-    let producer = KafkaProducer::from_config_and_context(&settings.config(kafka), context)
-        .map_err(|error| errors::configuration("kafka producer", &error))?;
-    let brokers = &producer.context().lost_brokers;
-    brokers.look_after(producer.client(), &kafka.bootstrap_servers)?;
-    login::log_in(producer.client(), kafka.tokens.as_ref())?;
-    Ok(Arc::new(Live(Some(producer))))
-}
-
-/// The headers as librdkafka takes them: in order, null values kept.
-pub(crate) fn headers(record: &Record) -> Option<OwnedHeaders> {
-    if record.headers.is_empty() {
-        return None;
-    }
-    let empty = OwnedHeaders::new_with_capacity(record.headers.len());
-    Some(record.headers.iter().fold(empty, |all, header| {
-        all.insert(Header {
-            key: &header.name,
-            value: header.value.as_deref(),
-        })
-    }))
 }
 
 impl RecordSink for KafkaSink {
     fn publish(&self, record: &Outgoing, acknowledge: Acknowledge) -> Result<(), Acknowledge> {
-        let live = match self.live() {
-            Ok(live) => live,
-            Err(error) => {
-                self.health.failed(error);
-                return Err(acknowledge);
-            }
-        };
-        let base = BaseRecord {
-            topic: record.topic.as_ref(),
-            partition: None,
-            payload: record.record.value.as_deref(),
-            key: record.record.key.as_deref(),
-            // librdkafka's now: the time of publication, not of the original record.
-            timestamp: None,
-            headers: headers(&record.record),
-            delivery_opaque: Pending::new(acknowledge),
-        };
-        // Only a producer that is being dropped is `None`, and we hold a handle of this one.
-        let Some(producer) = live.producer() else {
-            return Err(base.delivery_opaque.into_inner());
-        };
-        match producer.send(base) {
-            Ok(()) => Ok(()),
-            Err((error, base)) => {
-                let acknowledge = base.delivery_opaque.into_inner();
-                let code = match &error {
-                    // A NUL in the topic's name.
-                    KafkaError::Nul(_) => RDKafkaErrorCode::InvalidTopic,
-                    other => errors::code_of(other),
-                };
-                match code {
-                    RDKafkaErrorCode::QueueFull => {
-                        ::metrics::counter!(metrics::SINK_FULL.name).increment(1);
-                        Err(acknowledge)
-                    }
-                    RDKafkaErrorCode::Fatal => {
-                        live.declare_dead();
-                        Err(acknowledge)
-                    }
-                    code => {
-                        if code == RDKafkaErrorCode::UnknownTopic {
-                            // librdkafka goes by what it heard up to five minutes ago: the topic may have been made since.
-                            self.probe(live);
-                        }
-                        refuse(acknowledge, code, &record.topic);
-                        Ok(())
-                    }
-                }
-            }
-        }
+        self.lane(record.priority).publish(record, acknowledge)
     }
 
     /// Also mends: a dead producer is rebuilt, an unanswering broker is asked again.
     fn health(&self) -> Result<(), PortError> {
-        let live = self.live()?;
+        for lane in &self.lanes {
+            lane.mend()?;
+        }
         match self.health.problem() {
             None => Ok(()),
             Some(problem) => {
-                self.probe(live);
+                let standard = self.lane(Priority::Standard);
+                standard.probe(standard.live()?);
                 Err(problem)
             }
         }
     }
 }
 
-/// The sink's own tests need the inside: a fatal error cannot be had from outside.
+impl Drop for KafkaSink {
+    /// All at once: each may take seconds.
+    fn drop(&mut self) {
+        let ends: Vec<_> = self.lanes.iter_mut().filter_map(Lane::end).collect();
+        // A callback may own the last handle of the sink.
+        if !on_poll_thread() {
+            for end in ends {
+                if end.join().is_err() {
+                    tracing::error!("a kafka producer did not end well");
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use delayq_core::error::ErrorClass;
+    use bytes::Bytes;
+    use delayq_core::record::Record;
     use rdkafka::mocking::MockCluster;
-    use std::sync::mpsc;
-
-    fn outgoing(topic: &str) -> Outgoing {
-        Outgoing {
-            topic: Arc::from(topic),
-            record: Record::default(),
-        }
-    }
+    use std::time::Duration;
 
     #[test]
-    fn a_dead_producer_is_rebuilt_and_its_records_are_answered() {
+    fn a_priority_whose_queue_is_full_holds_up_no_other() {
         let cluster = MockCluster::new(1).expect("mock cluster");
         cluster.create_topic("t", 1, 1).expect("topic");
+        cluster.broker_down(-1).expect("down");
         let kafka = KafkaSettings {
             bootstrap_servers: cluster.bootstrap_servers(),
             ..KafkaSettings::default()
         };
-        let sink = KafkaSink::new(&kafka, SinkSettings::default()).expect("sink");
-        let (tx, rx) = mpsc::channel();
-        let ack = |tx: &mpsc::Sender<_>| -> Acknowledge {
-            let tx = tx.clone();
-            Box::new(move |result| tx.send(result).expect("send"))
+        let settings = SinkSettings {
+            queue_kbytes: 6 * 1024,
+            ..SinkSettings::default()
         };
-        cluster.broker_down(-1).expect("down");
-        assert!(sink.publish(&outgoing("t"), ack(&tx)).is_ok());
-        sink.live().expect("live").declare_dead();
-        // The dead one's record comes back as an error that is not the record's fault.
-        assert!(sink.live().is_ok());
-        let first = rx.recv_timeout(Duration::from_secs(10)).expect("an answer");
-        assert_eq!(first.map_err(|e| e.class), Err(ErrorClass::Transient));
-        cluster.broker_up(-1).expect("up");
-        assert!(sink.publish(&outgoing("t"), ack(&tx)).is_ok());
-        let second = rx.recv_timeout(Duration::from_secs(20)).expect("an answer");
-        assert!(second.is_ok(), "{second:?}");
-        assert!(rx.try_recv().is_err(), "answered twice");
+        let sink = KafkaSink::new(&kafka, settings).expect("sink");
+        sink.begin().expect("all priorities");
+        let taken = |priority, count: usize| {
+            let outgoing = Outgoing {
+                topic: "t".into(),
+                priority,
+                record: Record {
+                    value: Some(Bytes::from(vec![b'x'; 1_000_000])),
+                    ..Record::default()
+                },
+            };
+            let publish = |_: &usize| sink.publish(&outgoing, Box::new(|_| {})).is_ok();
+            (0..count).take_while(publish).count()
+        };
+        // A third of 6 MiB each: two of a megabyte.
+        assert_eq!(taken(Priority::Low, 10), 2);
+        assert_eq!(taken(Priority::Standard, 10), 2);
+        assert_eq!(taken(Priority::High, 1), 1);
+        let started = tokio::time::Instant::now();
+        drop(sink);
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "all end at once"
+        );
     }
 }

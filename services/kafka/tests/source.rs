@@ -51,10 +51,7 @@ async fn records_come_back_byte_for_byte() {
         ..Record::default()
     };
     for record in [&odd, &nothing, &empty_key] {
-        let out = Outgoing {
-            topic: "t".into(),
-            record: record.clone(),
-        };
+        let out = Outgoing::standard("t".into(), record.clone());
         publish(&sink, &out).await.expect("published");
     }
     let mut reader = Reader::new(source(&cluster, &["t"]));

@@ -36,10 +36,7 @@ fn record(key: Option<&str>, value: impl Into<String>) -> Record {
 }
 
 fn outgoing(topic: &Arc<str>, record: Record) -> Outgoing {
-    Outgoing {
-        topic: topic.clone(),
-        record,
-    }
+    Outgoing::standard(topic.clone(), record)
 }
 
 /// Publishes all, in order, and answers with the broker's word on each once every one is known.

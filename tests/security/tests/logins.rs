@@ -153,10 +153,8 @@ async fn a_running_client_takes_later_tokens() {
 }
 
 async fn publish(sink: &KafkaSink, deployment: &Deployment) {
-    let record = Outgoing {
-        topic: format!("{}.standard", deployment.target("orders")).into(),
-        record: record(None, Some("an order"), &[]),
-    };
+    let topic = format!("{}.standard", deployment.target("orders")).into();
+    let record = Outgoing::standard(topic, record(None, Some("an order"), &[]));
     let (acknowledge, acknowledged) = oneshot::channel();
     let answer = Box::new(move |answer| drop(acknowledge.send(answer)));
     assert!(sink.publish(&record, answer).is_ok(), "the queue has room");

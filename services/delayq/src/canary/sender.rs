@@ -93,10 +93,8 @@ impl Sender {
             priority,
             sent_ms,
         };
-        let outgoing = Outgoing {
-            topic: settings.delay_topic.clone(),
-            record: canary.record(due_ms, &settings.topic, &settings.names),
-        };
+        let record = canary.record(due_ms, &settings.topic, &settings.names);
+        let outgoing = Outgoing::standard(settings.delay_topic.clone(), record);
         let (told, answer) = oneshot::channel();
         let acknowledge = Box::new(move |result: Result<_, PortError>| {
             if told.send(result.map(|_| ())).is_err() {

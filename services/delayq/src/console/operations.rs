@@ -60,10 +60,7 @@ impl From<NotReplaced> for ApiError {
 impl Deployed {
     /// Writes a record and waits for the broker's word.
     async fn write(&self, topic: &str, record: Record) -> Result<Published, ApiError> {
-        let outgoing = Outgoing {
-            topic: Arc::from(topic),
-            record,
-        };
+        let outgoing = Outgoing::standard(Arc::from(topic), record);
         let (answer, answered) = oneshot::channel();
         let mut acknowledge: delayq_core::ports::Acknowledge =
             Box::new(move |outcome: Result<Published, PortError>| {

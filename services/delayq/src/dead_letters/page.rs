@@ -201,10 +201,7 @@ mod tests {
                     offset,
                 },
                 token: marks.deliver(&incoming).unwrap().unwrap(),
-                record: Outgoing {
-                    topic: Arc::from(offset.to_string()),
-                    record: Record::default(),
-                },
+                record: Outgoing::standard(Arc::from(offset.to_string()), Record::default()),
                 outlook: String::new(),
             });
         }

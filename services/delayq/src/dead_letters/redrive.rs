@@ -232,7 +232,7 @@ impl Redrive<'_, '_> {
                 ));
             }
         };
-        Ok((Outgoing { topic, record }, outlook))
+        Ok((Outgoing::standard(topic, record), outlook))
     }
 
     fn leave(&mut self, at: Position, why: &str) -> anyhow::Result<()> {

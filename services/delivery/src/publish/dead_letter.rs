@@ -179,9 +179,6 @@ impl DeadLetter {
             value: self.record.value.clone(),
             headers,
         };
-        Outgoing {
-            topic: topic.clone(),
-            record,
-        }
+        Outgoing::standard(topic.clone(), record)
     }
 }

@@ -243,6 +243,8 @@ impl<T: Send + 'static> Driver<T> {
                     }
                     self.published.tell();
                     self.by_output.tell();
+                    // What was answered has left the sink's queue.
+                    self.sink_full = false;
                 }
                 Some(stored) = self.storing.join_next(), if !self.storing.is_empty() => match stored {
                     Ok(job) => self.emission.hold(job),

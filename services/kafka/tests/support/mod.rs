@@ -76,14 +76,12 @@ pub fn sink(cluster: &Cluster) -> KafkaSink {
 }
 
 pub fn outgoing(topic: &str, key: Option<&str>, value: &str) -> Outgoing {
-    Outgoing {
-        topic: Arc::from(topic),
-        record: Record {
-            key: key.map(|k| Bytes::from(k.to_owned())),
-            value: Some(Bytes::from(value.to_owned())),
-            headers: vec![Header::text("n", value)],
-        },
-    }
+    let record = Record {
+        key: key.map(|k| Bytes::from(k.to_owned())),
+        value: Some(Bytes::from(value.to_owned())),
+        headers: vec![Header::text("n", value)],
+    };
+    Outgoing::standard(Arc::from(topic), record)
 }
 
 /// Publishes and hands out the answer-to-be. Waits while the sink is full.

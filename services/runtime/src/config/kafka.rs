@@ -86,7 +86,7 @@ pub struct KafkaConfig {
     /// `none`, `gzip`, `snappy`, `lz4` or `zstd`: every consumer must be able to read it, and kafkajs knows only gzip, kafka-python
     /// lz4 only with a package. Default `none`, which all read.
     pub compression: Compression,
-    /// Bound of the producer's queue, in bytes (librdkafka's own default is 1 GiB). Default 32 MiB.
+    /// Bound of the producers' queues, in bytes, a third of it for each priority (librdkafka's own default is 1 GiB for one). Default 32 MiB.
     pub sink_queue: ByteSize,
     /// Largest record produced or consumed, in bytes, headers included: the delay topic's limit (1 MiB) and 64 KiB for
     /// the headers of a dead letter. Default 1,114,112.
