@@ -465,6 +465,24 @@ mod tests {
     }
 
     #[test]
+    fn a_part_lasts_until_its_last_cell_is_over_and_no_longer() {
+        let orders = topic("orders.high");
+        let mut tally = Tally::default();
+        tally.add(&due(&orders, MINUTE_MS / 2));
+        let ends_ms = NOW_MS + MINUTE_MS;
+        let before = tally.part(0, ends_ms - 1);
+        assert_eq!(
+            (read(&before.body).unwrap().len(), before.until_ms),
+            (1, ends_ms)
+        );
+        let after = tally.part(0, ends_ms);
+        assert_eq!(
+            (read(&after.body).unwrap(), after.until_ms),
+            (vec![], ends_ms)
+        );
+    }
+
+    #[test]
     fn topics_without_end_are_counted_as_others() {
         let mut tally = Tally::default();
         for n in 0..KINDS_MAX + 50 {
