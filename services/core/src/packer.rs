@@ -35,8 +35,12 @@ impl<K, T> Packed<K, T> {
     /// Memory of the records, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.items.iter().map(|(r, _)| r.memory_bytes()).sum()
+        memory_of(&self.items)
     }
+}
+
+fn memory_of<T>(items: &[(Scheduled, T)]) -> usize {
+    items.iter().map(|(r, _)| r.memory_bytes()).sum()
 }
 
 #[derive(Debug)]
@@ -149,7 +153,7 @@ impl<K: Clone + Eq + Hash + Ord, T> Packer<K, T> {
         let before = self.held_bytes;
         for group in self.groups.values_mut() {
             group.items.retain(|(_, ticket)| keep(ticket));
-            let bytes: usize = group.items.iter().map(|(r, _)| r.memory_bytes()).sum();
+            let bytes = memory_of(&group.items);
             self.held_bytes -= group.raw_bytes - bytes;
             group.raw_bytes = bytes;
         }
@@ -261,7 +265,7 @@ pub fn encode_within<T>(
         if items.is_empty() {
             continue;
         }
-        let memory_bytes: usize = items.iter().map(|(r, _)| r.memory_bytes()).sum();
+        let memory_bytes = memory_of(&items);
         if items.len() > 1 {
             let room = limits
                 .memory_bytes

@@ -46,11 +46,15 @@ pub struct CostArgs {
 /// # Errors
 /// A stack that does not start, or settings that do not fit it.
 pub async fn run(args: &CostArgs) -> anyhow::Result<bool> {
-    if args.delays.to_s > 7.0 * 86_400.0 {
-        bail!("--delays are beyond 7 days, which is `delays.max`");
-    }
     let stack = Tiers::Stack.stack().await?;
     let stage = Stage::create(stack.endpoints(), Tiers::Stack, &args.settings).await?;
+    let longest = stage.config.delays.max;
+    if args.delays.to_s > longest.as_secs_f64() {
+        bail!(
+            "--delays are beyond `delays.max`, which is {} s",
+            longest.as_secs()
+        );
+    }
     let size = Size(f64::from(args.record_bytes));
     let planned = plan::usd_per_million(Rate(args.rate.into()), size, args.delays, &stage.config);
     let (written, written_usd) = written(&stack, &stage, args).await?;
@@ -66,7 +70,7 @@ pub async fn run(args: &CostArgs) -> anyhow::Result<bool> {
     let summary = json!({
         "scenario": "cost", "tiers": "stack", "rate_per_s": args.rate, "record_bytes": args.record_bytes,
         "delay_s": [args.delays.from_s, args.delays.to_s],
-        "usd_per_million": ((written_usd + handed_over_usd) * 10_000.0).round() / 10_000.0, "planned_usd_per_million": planned,
+        "usd_per_million": plan::cents4(written_usd + handed_over_usd), "planned_usd_per_million": planned,
     });
     print(&together([handed_over, written, summary]), args.json);
     Ok(kept)

@@ -7,6 +7,7 @@ use delayq_stack::{Stack, Usage};
 
 use super::report::rounded;
 use super::stage::{Roles, stack_usage};
+use crate::plan::cents4;
 
 /// Since the start of each process.
 pub(super) struct Taken {
@@ -91,6 +92,5 @@ const COST: &str = "delayq_aws_cost_nanodollars_total";
 
 fn for_a_million(nanodollars: f64, records: u32) -> f64 {
     // A billionth a record is a thousandth for a million.
-    let usd = nanodollars / 1000.0 / f64::from(records);
-    (usd * 10_000.0).round() / 10_000.0
+    cents4(nanodollars / 1000.0 / f64::from(records))
 }

@@ -351,7 +351,8 @@ fn cents(usd: f64) -> f64 {
     (usd * 100.0).round() / 100.0
 }
 
-fn cents4(usd: f64) -> f64 {
+/// To a hundredth of a cent.
+pub(crate) fn cents4(usd: f64) -> f64 {
     (usd * 10_000.0).round() / 10_000.0
 }
 
