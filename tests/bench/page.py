@@ -71,8 +71,11 @@ def sustained(results):
 
 def burst(results):
     lines = []
-    for told, name in (("as it comes", "burst-stack"), ("roles killed while they waited", "restart-stack")):
-        one = results.get(name, {})
+    for told, one in (
+        ("as it comes", results.get("burst-stack", {})),
+        ("as it comes", results.get("burst-stack-full", {})),
+        ("roles killed while they waited", results.get("restart-stack", {})),
+    ):
         lines.append(
             [
                 told,
@@ -82,18 +85,23 @@ def burst(results):
                 at(one, "ratio_to_copy"),
                 at(one, "restarted_full_speed_after_ms"),
                 each({role: mib for role, mib in (one.get("memory_mib") or {}).items() if role in ROLES}),
+                at(one, "usd_per_million"),
                 at(one, "lost"),
                 at(one, "early"),
             ]
         )
-    head = ["", "records", "taken in/s", "published/s", "of the copy", "full speed after start, ms", "most memory, MiB", "lost", "early"]
+    head = ["", "records", "taken in/s", "published/s", "of the copy", "full speed after start, ms", "most memory, MiB", "US dollars a million", "lost", "early"]
     return rows(head, lines)
 
 
 def late(results):
     shares = results.get("lateness-shares", {})
-    fixed = [(rate, results.get(f"lateness-{rate}", {})) for rate in (1000, 5000)]
-    lines = [[f"{rate:,}/s", lateness(one), lateness(one, PLAIN), at(one, "early")] for rate, one in fixed]
+    fixed = (
+        ("1,000/s", results.get("lateness-1000", {})),
+        ("6,500/s", results.get("lateness-6500", {})),
+        ("6,500/s, topics of one partition", results.get("lateness-6500-one", {})),
+    )
+    lines = [[told, lateness(one), lateness(one, PLAIN), at(one, "early")] for told, one in fixed]
     for share, one in sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%"))):
         lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), lateness(one, PLAIN), at(one, "early")])
     return rows(["load", QUANTILES, "a plain producer's meanwhile", "early"], lines)
@@ -118,22 +126,25 @@ def cost(results):
     for told, name in (("long path, 15 min to 24 h, 1,000/s", "cost-day"), ("long path, 15 min to 7 days, 1,000/s", "cost-week")):
         one = results.get(name, {})
         lines.append([told, at(one, "usd_per_million"), at(one, "planned_usd_per_million"), at(one, "records_per_batch"), at(one, "write_units_per_record")])
-    one = results.get("long", {})
-    lines.append([f"written for {at(one, 'days')} days, as fast as it goes", at(one, "usd_per_million_written"), "", at(one, "records_per_batch"), at(one, "write_units_per_record")])
+    for one in (results.get("long", {}), results.get("long-full", {})):
+        told = f"{at(one, 'records')} written for {at(one, 'days')} days, as fast as it goes"
+        lines.append([told, at(one, "usd_per_million_written"), "", at(one, "records_per_batch"), at(one, "write_units_per_record")])
     return rows(["", "US dollars a million", "`delayq plan`", "records in a batch", "write units a record"], lines)
 
 
 def long(results):
-    one = results.get("long", {})
-    lines = [
-        ["written, records/s", at(one, "records_per_s")],
-        ["records in a batch", at(one, "records_per_batch")],
-        ["write units a record", at(one, "write_units_per_record")],
-        ["a bucket handed over, records/s", at(one, "handover_records_per_s")],
-        ["its lateness, p50 / p99 / p99.9 / max, ms", lateness(one)],
-        ["lost, early", f"{at(one, 'lost')}, {at(one, 'early')}"],
-    ]
-    return rows(["", ""], lines)
+    runs = [results.get("long", {}), results.get("long-full", {})]
+    figures = (
+        ("written, records", lambda one: at(one, "records")),
+        ("a second", lambda one: at(one, "records_per_s")),
+        ("records in a batch", lambda one: at(one, "records_per_batch")),
+        ("write units a record", lambda one: at(one, "write_units_per_record")),
+        ("a bucket handed over, records/s", lambda one: at(one, "handover_records_per_s")),
+        ("its lateness, p50 / p99 / p99.9 / max, ms", lateness),
+        ("lost, early", lambda one: f"{at(one, 'lost')}, {at(one, 'early')}"),
+    )
+    lines = [[told, *(of(one) for one in runs)] for told, of in figures]
+    return rows(["", "quick", "full"], lines)
 
 
 def sizes(results):

@@ -19,6 +19,8 @@ use crate::{dynamo_batches, dynamo_payloads, dynamo_shards, message_rows};
 
 /// Between two looks at a table that is being made.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// An index takes minutes: a few questions in a row may fail meanwhile.
+const UNANSWERED_MAX: u32 = 5;
 
 /// A key: its attribute and that attribute's type.
 type Key = (&'static str, ScalarAttributeType);
@@ -282,9 +284,23 @@ pub(crate) async fn wait_until_active(
     let resource = format!("table {}", table.name);
     let site = site(clients, "dynamodb DescribeTable", &resource);
     let active = async {
+        let mut unanswered = 0;
         loop {
+            let found = match describe(clients, &table.name, &resource).await {
+                Err(error)
+                    if error.class == ErrorClass::Transient && unanswered < UNANSWERED_MAX =>
+                {
+                    unanswered += 1;
+                    tracing::debug!(%error, table = table.name, "asked again");
+                    None
+                }
+                answer => {
+                    unanswered = 0;
+                    answer?
+                }
+            };
             // A table just created may not be known everywhere yet: missing means not active.
-            if let Some(description) = describe(clients, &table.name, &resource).await? {
+            if let Some(description) = found {
                 check_keys(&description, table)
                     .map_err(|what| site.error(ErrorClass::Misconfigured, what))?;
                 let active = description.table_status == Some(TableStatus::Active);

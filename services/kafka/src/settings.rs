@@ -358,8 +358,11 @@ impl SourceSettings {
             // 1000 by default: a consumer whose queue filled up would sleep that long.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "16384")
-            // 500 by default: a partition that is resumed waits for the end of the fetch under way.
-            .set("fetch.wait.max.ms", "100")
+            // By default the first byte is answered at once: a fetch for every few records, which costs router and broker more
+            // than the records. So short a wait that a record without a delay is in time; a partition that is resumed waits
+            // for the end of the fetch under way.
+            .set("fetch.min.bytes", "65536")
+            .set("fetch.wait.max.ms", "10")
             // 50 MiB by default, in one answer, on top of the queue.
             .set("fetch.max.bytes", "16777216")
             // New partitions and topics are found within this.

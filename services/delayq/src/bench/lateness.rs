@@ -13,7 +13,7 @@ use super::floor;
 use super::load::{self, Load};
 use super::reader;
 use super::report::{Drawn, Output, print, published, together};
-use super::stage::{Stage, Tiers};
+use super::stage::{PARTITIONS, Stage, Tiers};
 use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
@@ -47,6 +47,9 @@ pub struct LatenessArgs {
     /// Size of a record's value, in bytes.
     #[arg(long, default_value_t = 1024)]
     pub record_bytes: usize,
+    /// Of the delay topic and of each output topic.
+    #[arg(long, default_value_t = PARTITIONS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub partitions: u32,
     /// Shortest delay, in seconds.
     #[arg(long, default_value_t = 3)]
     pub delay_min: u64,
@@ -81,7 +84,7 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
     if args.shares.is_empty() {
         let name = format!("lateness-{}", args.tiers.name());
         warm_up(&stack, &args, args.rate).await?;
-        let (result, kept) = at_rate(&stack, &args, args.rate, &name).await?;
+        let (result, kept) = at_rate(&stack, &args, args.rate, Some(&name)).await?;
         print(&together([result, scenario(&args)]), args.output.json);
         return Ok(kept);
     }
@@ -91,7 +94,7 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
         let rate = (full_per_s / 100 * share).max(1);
         let name = format!("lateness-{}-{share}", args.tiers.name());
         warm_up(&stack, &args, rate).await?;
-        let (result, kept) = at_rate(&stack, &args, rate, &name).await?;
+        let (result, kept) = at_rate(&stack, &args, rate, Some(&name)).await?;
         by_share.insert(format!("{share}%"), result);
         all_kept &= kept;
     }
@@ -103,22 +106,24 @@ pub async fn run(args: &LatenessArgs) -> anyhow::Result<bool> {
 fn scenario(args: &LatenessArgs) -> Value {
     json!({
         "scenario": "lateness", "tiers": args.tiers.name(), "record_bytes": args.record_bytes,
-        "delay_s": [args.delay_min, args.delay_max],
+        "partitions": args.partitions, "delay_s": [args.delay_min, args.delay_max],
     })
 }
 
-/// One run at this many records a second: its figures, and whether no record was lost or early.
+/// One run at this many records a second: its figures, and whether no record was lost or early. One that nobody sees has no name,
+/// and no plain producer beside it.
 async fn at_rate(
     stack: &Stack,
     args: &LatenessArgs,
     rate_per_s: u32,
-    name: &str,
+    name: Option<&str>,
 ) -> anyhow::Result<(Value, bool)> {
     let Some(records) = args.seconds.checked_mul(rate_per_s) else {
         bail!("--rate and --for make more than {} records", u32::MAX);
     };
     let endpoints = stack.endpoints();
-    let stage = Stage::create(endpoints, args.tiers, &args.settings).await?;
+    let stage =
+        Stage::with_partitions(endpoints, args.tiers, &args.settings, args.partitions).await?;
     let roles = stage.start_roles(1).await?;
     let timeline = Timeline::of(roles.pids());
     let before = Taken::now(&roles, stack).await?;
@@ -138,6 +143,9 @@ async fn at_rate(
     let from_ms = SystemClock.now_ms();
     // While records are published: from the first that is due to the last.
     let plain = async {
+        if name.is_none() {
+            return Ok(Value::Null);
+        }
         tokio::time::sleep(Duration::from_secs(args.delay_min)).await;
         floor::lateness(
             &stage,
@@ -163,31 +171,32 @@ async fn at_rate(
     });
     let result = together([summary, published(&seen, &stage.outputs)?]);
     let kept = seen.kept();
-    let run = Drawn {
-        seen,
-        outputs: stage.outputs,
-        from_ms,
-        memory: timeline.memory(),
-    };
-    let caption = format!("{rate_per_s} records/s, {} tiers", args.tiers.name());
-    args.output.draw(name, &caption, &run)?;
+    if let Some(name) = name {
+        let run = Drawn {
+            seen,
+            outputs: stage.outputs,
+            from_ms,
+            memory: timeline.memory(),
+        };
+        let caption = format!("{rate_per_s} records/s, {} tiers", args.tiers.name());
+        args.output.draw(name, &caption, &run)?;
+    }
     Ok((result, kept))
 }
 
-/// The same load for so long, with short delays and nothing drawn.
+/// The same load for so long, with short delays.
 fn unseen(args: &LatenessArgs, seconds: u32) -> LatenessArgs {
     LatenessArgs {
         seconds,
         delay_min: TRY_DELAY_S.0,
         delay_max: TRY_DELAY_S.1,
-        output: Output::default(),
         ..args.clone()
     }
 }
 
 async fn warm_up(stack: &Stack, args: &LatenessArgs, rate_per_s: u32) -> anyhow::Result<()> {
     if args.warm_up > 0 {
-        at_rate(stack, &unseen(args, args.warm_up), rate_per_s, "").await?;
+        at_rate(stack, &unseen(args, args.warm_up), rate_per_s, None).await?;
     }
     Ok(())
 }
@@ -197,7 +206,7 @@ async fn full_rate(stack: &Stack, args: &LatenessArgs) -> anyhow::Result<u32> {
     let tried = unseen(args, TRY_S);
     let (mut full, mut rate) = (0, FIRST_PER_S);
     loop {
-        let (figures, kept) = at_rate(stack, &tried, rate, "").await?;
+        let (figures, kept) = at_rate(stack, &tried, rate, None).await?;
         let figure = |path| figures.pointer(path).and_then(Value::as_f64);
         let flat = |ms: Option<f64>| ms.is_some_and(|ms| ms <= FLAT_P99_MS);
         if !kept || !flat(figure("/lateness_ms/p99")) || !flat(figure("/generator_behind_ms_max")) {

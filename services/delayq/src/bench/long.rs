@@ -179,7 +179,9 @@ impl OneBucket {
         let long = roles.metrics().await?;
         let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
         let name = "delayq_scheduler_records_total";
-        roles.until_counted(name, 1.0, None, PATIENCE).await?;
+        // The bucket may have been written long before it closes.
+        let closing = PATIENCE + short + ROUTING + writing;
+        roles.until_counted(name, 1.0, None, closing).await?;
         let took_s = roles.until_counted(name, long, None, PATIENCE).await?;
         reader::until_holding(servers, &stage.outputs, self.records, PATIENCE).await?;
         let after = Taken::now(&roles, stack).await?;

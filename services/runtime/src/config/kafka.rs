@@ -93,7 +93,9 @@ pub struct KafkaConfig {
     pub message_max: ByteSize,
     /// More librdkafka properties, for both consumer and producer (`"security.protocol" = "sasl_ssl"`). From the
     /// environment, `_` stands for `.`: `DELAYQ_KAFKA__PROPERTIES__SASL_PASSWORD`. Those that carry delayq's promises
-    /// (acks, offsets, isolation …) are refused. Default none.
+    /// (acks, offsets, isolation …) are refused. The router asks for 64 KiB at a time and waits at most 10 ms for them
+    /// (`fetch.min.bytes`, `fetch.wait.max.ms`): with 1 byte, a record whose delay is shorter than that is sooner, and each
+    /// costs more. Default none.
     pub properties: Properties,
 }
 
