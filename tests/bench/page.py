@@ -43,6 +43,11 @@ def each(figures):
     return ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items()) if value >= 0.05)
 
 
+def both_forms(results, name):
+    """Figures of the quick form and of the full one."""
+    return [results.get(name, {}), results.get(f"{name}-full", {})]
+
+
 def lateness(figures, of="lateness_ms"):
     quantiles = [at(figures, of, name) for name in ("p50", "p99", "p999", "max")]
     return MISSING if MISSING in quantiles else " / ".join(quantiles)
@@ -71,11 +76,8 @@ def sustained(results):
 
 def burst(results):
     lines = []
-    for told, one in (
-        ("as it comes", results.get("burst-stack", {})),
-        ("as it comes", results.get("burst-stack-full", {})),
-        ("roles killed while they waited", results.get("restart-stack", {})),
-    ):
+    runs = [("as it comes", one) for one in both_forms(results, "burst-stack")]
+    for told, one in [*runs, ("roles killed while they waited", results.get("restart-stack", {}))]:
         lines.append(
             [
                 told,
@@ -126,14 +128,14 @@ def cost(results):
     for told, name in (("long path, 15 min to 24 h, 1,000/s", "cost-day"), ("long path, 15 min to 7 days, 1,000/s", "cost-week")):
         one = results.get(name, {})
         lines.append([told, at(one, "usd_per_million"), at(one, "planned_usd_per_million"), at(one, "records_per_batch"), at(one, "write_units_per_record")])
-    for one in (results.get("long", {}), results.get("long-full", {})):
+    for one in both_forms(results, "long"):
         told = f"{at(one, 'records')} written for {at(one, 'days')} days, as fast as it goes"
         lines.append([told, at(one, "usd_per_million_written"), "", at(one, "records_per_batch"), at(one, "write_units_per_record")])
     return rows(["", "US dollars a million", "`delayq plan`", "records in a batch", "write units a record"], lines)
 
 
 def long(results):
-    runs = [results.get("long", {}), results.get("long-full", {})]
+    runs = both_forms(results, "long")
     figures = (
         ("written, records", lambda one: at(one, "records")),
         ("a second", lambda one: at(one, "records_per_s")),

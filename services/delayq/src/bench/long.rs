@@ -157,7 +157,8 @@ impl OneBucket {
         // It must be written before its bucket closes, which takes longer than a demo's delays.
         let writing = Duration::from_secs_f64(f64::from(self.records) / 8_000.0);
         let stage = Stage::create(stack.endpoints(), Tiers::Stack, &set).await?;
-        let due_ms = SystemClock.now_ms() + ms(short + ROUTING + writing)?;
+        let until_due = short + ROUTING + writing;
+        let due_ms = SystemClock.now_ms() + ms(until_due)?;
         let bucket_ms = ms(self.length)?;
         let load = Preload {
             topic: stage.delay_topic.clone(),
@@ -180,8 +181,8 @@ impl OneBucket {
         let long = long.sum("delayq_router_routed_total", &["path=\"long\""]);
         let name = "delayq_scheduler_records_total";
         // The bucket may have been written long before it closes.
-        let closing = PATIENCE + short + ROUTING + writing;
-        roles.until_counted(name, 1.0, None, closing).await?;
+        let patience = PATIENCE + until_due;
+        roles.until_counted(name, 1.0, None, patience).await?;
         let took_s = roles.until_counted(name, long, None, PATIENCE).await?;
         reader::until_holding(servers, &stage.outputs, self.records, PATIENCE).await?;
         let after = Taken::now(&roles, stack).await?;
