@@ -20,6 +20,7 @@ pub mod operator;
 pub mod plan;
 pub mod probe;
 pub mod role;
+mod run;
 pub mod send;
 mod sequence;
 pub mod settings;

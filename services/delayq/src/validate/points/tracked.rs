@@ -1,0 +1,196 @@
+//! Records with an id: followed, cancelled, rescheduled, found.
+
+use std::time::Duration;
+
+use delayq_core::clock::{Clock as _, SystemClock};
+use delayq_core::priority::Priority;
+use serde_json::json;
+
+use super::{Found, PATIENCE, Points, QUIET, if_so};
+use crate::validate::probe::{NUMBER, Sample, outputs};
+use crate::validate::reader::Arrived;
+
+impl Points<'_> {
+    fn tracked(&self, number: i64, id: &str, delay_ms: i64) -> Sample {
+        let mut sample = self.sample(number, delay_ms, Priority::Standard);
+        sample.key = Some(id.to_owned());
+        sample.headers.push(("delay-id", id.to_owned()));
+        sample
+    }
+
+    /// An id that nobody else has.
+    fn id(&self, name: &str) -> String {
+        format!("validate-{name}-{}", uuid::Uuid::new_v4().simple())
+    }
+
+    pub(super) async fn live(&self) -> Found {
+        let id = self.id("live");
+        let mut live = self.api.live(&id).await?;
+        self.probe.send(&[self.tracked(40_000, &id, 2_000)]).await?;
+        let states = live.states("published", PATIENCE).await?;
+        Ok(if_so(
+            states == ["scheduled", "publishing", "published"],
+            states.join(", "),
+        ))
+    }
+
+    /// Waits until the registry knows an id.
+    async fn known(&self, id: &str) -> anyhow::Result<()> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (status, answer) = self
+                .api
+                .ask("GET", &format!("/v1/messages/{id}"), None)
+                .await?;
+            if status == 200 {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                tokio::time::Instant::now() < until,
+                "{id}: {status} {answer}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn change(
+        &self,
+        id: &str,
+        what: &str,
+        body: Option<serde_json::Value>,
+    ) -> anyhow::Result<(u16, String)> {
+        let path = format!("/v1/messages/{id}/{what}");
+        let (status, answer) = self.api.ask("POST", &path, body.as_ref()).await?;
+        let text = answer.get("answer").and_then(serde_json::Value::as_str);
+        Ok((
+            status,
+            text.map_or_else(|| answer.to_string(), str::to_owned),
+        ))
+    }
+
+    pub(super) async fn cancel(&self) -> Found {
+        let id = self.id("cancelled");
+        self.probe.send(&[self.tracked(50_000, &id, 2_500)]).await?;
+        self.known(&id).await?;
+        let (status, answer) = self.change(&id, "cancel", None).await?;
+        let found = self
+            .probe
+            .arrived(
+                50_000..50_001,
+                Duration::from_millis(2_500) + QUIET,
+                |found| !found.is_empty(),
+            )
+            .await;
+        Ok(if_so(
+            (status, answer.as_str()) == (200, "cancelled") && found.is_empty(),
+            format!("answered {status} {answer}; {} came out", found.len()),
+        ))
+    }
+
+    pub(super) async fn too_late(&self) -> Found {
+        let id = self.id("late");
+        self.probe.send(&[self.tracked(51_000, &id, 500)]).await?;
+        let found = self
+            .probe
+            .arrived(51_000..51_001, PATIENCE, |found| !found.is_empty())
+            .await;
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let path = format!("/v1/messages/{id}/cancel");
+            let (status, answer) = self.api.ask("POST", &path, None).await?;
+            let of = |name: &str| {
+                answer
+                    .pointer(&format!("/message/{name}"))
+                    .and_then(serde_json::Value::as_i64)
+            };
+            let place = (of("partition"), of("offset"));
+            let there = found
+                .first()
+                .map(|one| (Some(i64::from(one.partition)), Some(one.offset)));
+            let published = answer
+                .get("answer")
+                .is_some_and(|answer| answer == "published");
+            if published || tokio::time::Instant::now() >= until {
+                return Ok(if_so(
+                    status == 409 && Some(place) == there,
+                    format!("{status} {answer}"),
+                ));
+            }
+            // The record is read a moment before its end is noted.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(super) async fn reschedule(&self) -> Found {
+        let id = self.id("rescheduled");
+        self.probe
+            .send(&[self.tracked(52_000, &id, 60_000)])
+            .await?;
+        self.known(&id).await?;
+        let (status, answer) = self
+            .change(&id, "reschedule", Some(json!({"delay_ms": 1_500})))
+            .await?;
+        let found = self
+            .probe
+            .arrived(52_000..52_001, PATIENCE, |found| !found.is_empty())
+            .await;
+        let late = found.first().map(Arrived::late_ms);
+        Ok(if_so(
+            status == 200 && late.is_some_and(|late_ms| late_ms >= 0),
+            format!("answered {status} {answer}; came {late:?} ms after its new time"),
+        ))
+    }
+
+    pub(super) async fn debounce(&self) -> Found {
+        let id = self.id("debounced");
+        let samples = [53_000, 53_001, 53_002].map(|number| self.tracked(number, &id, 2_000));
+        self.probe.send(&samples).await?;
+        let found = self
+            .probe
+            .arrived(53_000..53_003, PATIENCE, |found| !found.is_empty())
+            .await;
+        tokio::time::sleep(QUIET).await;
+        let more = self
+            .probe
+            .arrived(53_000..53_003, Duration::ZERO, |_| true)
+            .await;
+        let numbers: Vec<_> = more.iter().filter_map(|one| one.number(NUMBER)).collect();
+        Ok(if_so(
+            !found.is_empty() && numbers == [53_002],
+            format!("of three sent came {numbers:?}"),
+        ))
+    }
+
+    pub(super) async fn listed(&self) -> Found {
+        let id = self.id("listed");
+        self.probe
+            .send(&[self.tracked(54_000, &id, 600_000)])
+            .await?;
+        self.known(&id).await?;
+        let output = outputs(self.probe.subject)
+            .into_iter()
+            .nth(Priority::Standard.index())
+            .unwrap_or_default();
+        let from_ms = SystemClock.now_ms() + 500_000;
+        let path =
+            format!("/v1/messages?state=scheduled&target={output}&due_from_ms={from_ms}&limit=500");
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let listed = loop {
+            let (_, answer) = self.api.ask("GET", &path, None).await?;
+            let messages = answer.get("messages").and_then(serde_json::Value::as_array);
+            let found = messages.is_some_and(|all| {
+                all.iter()
+                    .any(|one| one.get("id").is_some_and(|found| *found == *id))
+            });
+            if found || tokio::time::Instant::now() >= until {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let (status, answer) = self.change(&id, "cancel", None).await?;
+        Ok(if_so(
+            listed && status == 200,
+            format!("listed: {listed}; then {answer}"),
+        ))
+    }
+}
