@@ -24,24 +24,36 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const NOW_MS: i64 = 1_800_000_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Takes everything and keeps the acknowledgements.
+/// Takes everything but what it is full of, and keeps the acknowledgements.
 #[derive(Default)]
-struct Withholding(Mutex<Vec<Acknowledge>>);
+struct Withholding {
+    taken: Mutex<Vec<(Priority, Acknowledge)>>,
+    full: Mutex<Option<Priority>>,
+}
 
 impl Withholding {
     fn handed_over(&self) -> usize {
-        self.0.lock().expect("unpoisoned").len()
+        self.taken.lock().expect("unpoisoned").len()
+    }
+
+    fn priorities(&self) -> Vec<Priority> {
+        let taken = self.taken.lock().expect("unpoisoned");
+        taken.iter().map(|(priority, _)| *priority).collect()
+    }
+
+    fn full_of(&self, priority: Option<Priority>) {
+        *self.full.lock().expect("unpoisoned") = priority;
     }
 
     fn fail_all(&self) {
-        for acknowledge in self.0.lock().expect("unpoisoned").drain(..) {
+        for (_, acknowledge) in self.taken.lock().expect("unpoisoned").drain(..) {
             let detail = "not enough replicas";
             acknowledge(Err(PortError::new(ErrorClass::Transient, "test", detail)));
         }
     }
 
     fn confirm_all(&self) {
-        for acknowledge in self.0.lock().expect("unpoisoned").drain(..) {
+        for (_, acknowledge) in self.taken.lock().expect("unpoisoned").drain(..) {
             acknowledge(Ok(Published {
                 partition: 0,
                 offset: 0,
@@ -51,8 +63,12 @@ impl Withholding {
 }
 
 impl RecordSink for Withholding {
-    fn publish(&self, _record: &Outgoing, acknowledge: Acknowledge) -> Result<(), Acknowledge> {
-        self.0.lock().expect("unpoisoned").push(acknowledge);
+    fn publish(&self, record: &Outgoing, acknowledge: Acknowledge) -> Result<(), Acknowledge> {
+        if *self.full.lock().expect("unpoisoned") == Some(record.priority) {
+            return Err(acknowledge);
+        }
+        let one = (record.priority, acknowledge);
+        self.taken.lock().expect("unpoisoned").push(one);
         Ok(())
     }
 
@@ -183,6 +199,30 @@ async fn a_record_and_a_dead_letter_end_with_the_brokers_word_and_not_before() {
     }
     ended.sort_by_key(|(ticket, _)| *ticket);
     assert_eq!(ended, [(1, EndKind::Published), (2, EndKind::DeadLettered)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_producer_holds_back_no_higher_priority_and_drops_nothing() {
+    let bench = Bench::new();
+    bench.sink.full_of(Some(Priority::Standard));
+    let of = |priority, ticket| {
+        let record = Scheduled {
+            priority,
+            ..scheduled(NOW_MS)
+        };
+        Job::new(Work::Publish(Arc::new(record)), ticket, always_alive())
+    };
+    let both = vec![of(Priority::Standard, 1), of(Priority::High, 2)];
+    assert!(bench.publisher.hold(both));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.priorities(), [Priority::High]);
+    assert!(bench.publisher.hold(vec![of(Priority::High, 3)]));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(bench.sink.priorities(), [Priority::High, Priority::High]);
+    bench.sink.full_of(None);
+    tokio::time::sleep(MINUTE).await;
+    let rest = bench.sink.priorities().split_off(2);
+    assert_eq!(rest, [Priority::Standard]);
 }
 
 /// The emitter receives nothing while publishing is held back: a record to probe with never came, and it stood still for ever.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use delayq_core::clock::{Clock, EpochMs};
 use delayq_core::error::{PortError, backoff};
 use delayq_core::ports::{Published, RecordSink};
+use delayq_core::priority::Priority;
 use delayq_core::record::Scheduled;
 use delayq_core::tracked::{Publication, State};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,8 +22,8 @@ use super::breaker::Breaker;
 use super::by_output::ByOutput;
 use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
+use super::lanes::{Lanes, Open};
 use super::metrics as names;
-use super::pace::Pace;
 use super::tracked::{Outcome, Tracked};
 
 /// How a job ended, confirmed.
@@ -159,15 +160,16 @@ pub fn start<T: Send + 'static>(
         ends,
         payloads,
         storing: JoinSet::new(),
-        sink_full: false,
         opened_by_health: false,
         jitter: Jitter::default(),
         look_at: Instant::now(),
         published: names::Published::new(),
         by_output: ByOutput::default(),
-        pace: Pace::new(Instant::now()),
+        lanes: Lanes::new(Instant::now()),
     };
-    metrics::gauge!(names::PASS_MS, "service" => driver.settings.service).set(0.0);
+    for priority in Priority::ALL {
+        names::pass_ms(driver.settings.service, priority).set(0.0);
+    }
     metrics::gauge!(names::BREAKER_OPEN, "service" => driver.settings.service).set(0.0);
     for cause in ["broker", "record"] {
         metrics::counter!(names::RETRIES, "cause" => cause).increment(0);
@@ -198,7 +200,6 @@ struct Driver<T> {
     payloads: Arc<Payloads>,
     /// Dead letters on their way to the payload store.
     storing: JoinSet<Job<T>>,
-    sink_full: bool,
     /// Nothing was refused: the sink only says that no broker answers.
     opened_by_health: bool,
     jitter: Jitter,
@@ -206,13 +207,11 @@ struct Driver<T> {
     look_at: Instant,
     published: names::Published,
     by_output: ByOutput,
-    pace: Pace,
+    lanes: Lanes,
 }
 
 /// How often the oldest record is looked for, at most: that walks through all that are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Wait after the sink's queue was full.
-const SINK_FULL_WAIT: Duration = Duration::from_millis(2);
 
 impl<T: Send + 'static> Driver<T> {
     async fn run(
@@ -225,7 +224,7 @@ impl<T: Send + 'static> Driver<T> {
             self.watch_sink();
             self.pass();
             self.watch_oldest();
-            let wake = (Instant::now() + self.sleep()).max(self.pace.next());
+            let wake = self.wake();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Hold(jobs)) => jobs.into_iter().for_each(|job| self.hold(job)),
@@ -243,8 +242,7 @@ impl<T: Send + 'static> Driver<T> {
                     }
                     self.published.tell();
                     self.by_output.tell();
-                    // What was answered has left the sink's queue.
-                    self.sink_full = false;
+                    self.lanes.answered();
                 }
                 Some(stored) = self.storing.join_next(), if !self.storing.is_empty() => match stored {
                     Ok(job) => self.emission.hold(job),
@@ -253,30 +251,39 @@ impl<T: Send + 'static> Driver<T> {
                     Err(_) => {}
                 },
                 outcome = self.tracked.next() => self.on_tracked(outcome),
-                () = tokio::time::sleep_until(wake) => self.sink_full = false,
+                () = tokio::time::sleep_until(wake) => self.lanes.answered(),
             }
         }
     }
 
-    /// Sleeps on the monotonic clock for what the wall clock says is left; the wall clock is read again on waking.
-    fn sleep(&self) -> Duration {
-        if self.sink_full {
-            return SINK_FULL_WAIT;
-        }
-        let full = self.emission.under_way() >= self.settings.max_under_way;
-        let next_ms = if full { None } else { self.emission.next_ms() };
-        let claim_ms = self.tracked.next_ms().filter(|_| self.claims() > 0);
-        let next_ms = next_ms.into_iter().chain(claim_ms).min();
-        let next_ms = next_ms.map(|at| {
-            self.breaker
-                .next_probe_ms()
-                .map_or(at, |probe| at.max(probe))
-        });
-        let Some(next_ms) = next_ms else {
-            return self.settings.clock_check;
+    /// When there may be something to do. On the monotonic clock for what the wall clock says is left; the wall clock is read again
+    /// on waking.
+    fn wake(&self) -> Instant {
+        let (now, now_ms) = (Instant::now(), self.clock.now_ms());
+        let not_before_ms = self.breaker.next_probe_ms();
+        let at = |at_ms: EpochMs| {
+            let at_ms = not_before_ms.map_or(at_ms, |probe| at_ms.max(probe));
+            let wait_ms = at_ms.saturating_sub(now_ms).max(0);
+            // The clock may be set meanwhile: never further than the next look at it.
+            now + Duration::from_millis(wait_ms.unsigned_abs()).min(self.settings.clock_check)
         };
-        let wait_ms = next_ms.saturating_sub(self.clock.now_ms()).max(0);
-        Duration::from_millis(wait_ms.unsigned_abs()).min(self.settings.clock_check)
+        let mut wake = now + self.settings.clock_check;
+        if self.emission.under_way() < self.settings.max_under_way {
+            for priority in Priority::ALL {
+                if self.emission.has_ready(priority) {
+                    wake = wake.min(at(EpochMs::MIN).max(self.lanes.next(priority, now)));
+                }
+            }
+            wake = self
+                .emission
+                .waits_until_ms()
+                .map_or(wake, |ms| wake.min(at(ms)));
+        }
+        let claim_ms = self.tracked.next_ms().filter(|_| self.claims() > 0);
+        let wake = claim_ms.map_or(wake, |ms| wake.min(at(ms)));
+        // No pass is begun before this.
+        let passes = Priority::ALL.map(|priority| self.lanes.next(priority, now));
+        passes.into_iter().min().map_or(wake, |pass| wake.max(pass))
     }
 
     /// Brokers that are known to be away open the breaker before a record has to time out, and close it again when they
@@ -345,20 +352,17 @@ impl<T: Send + 'static> Driver<T> {
         }
     }
 
-    /// Hands over what is due, unless the last pass was just now and many are on their way.
+    /// Hands over what is due, of the priorities whose turn it is.
     fn pass(&mut self) {
         let now = Instant::now();
-        if now < self.pace.next() {
+        if self.lanes.open(now) == Open::NONE {
             return;
         }
         self.tracked
             .start_claims(self.clock.now_ms(), self.claims());
-        let distance = self.pace.distance();
-        let handed_over = self.publish_ready();
-        self.pace.passed(handed_over, now);
-        if self.pace.distance() != distance {
-            metrics::gauge!(names::PASS_MS, "service" => self.settings.service)
-                .set(self.pace.distance().as_secs_f64() * 1000.0);
+        let handed_over = self.publish_ready(now);
+        for (priority, distance) in self.lanes.passed(handed_over, now) {
+            names::pass_ms(self.settings.service, priority).set(distance.as_secs_f64() * 1000.0);
         }
     }
 
@@ -379,18 +383,23 @@ impl<T: Send + 'static> Driver<T> {
         usize::from(!has_probe)
     }
 
-    /// How many were handed over.
-    fn publish_ready(&mut self) -> usize {
-        let mut handed_over = 0;
-        while !self.sink_full && self.emission.under_way() < self.settings.max_under_way {
+    /// How many of each priority were handed over.
+    fn publish_ready(&mut self, now: Instant) -> [usize; Priority::ALL.len()] {
+        let mut handed_over = [0; Priority::ALL.len()];
+        let mut open = self.lanes.open(now);
+        let mut opened_ms = self.clock.now_ms();
+        while self.emission.under_way() < self.settings.max_under_way {
             let now_ms = self.clock.now_ms();
+            if now_ms != opened_ms {
+                // A backlog makes a long pass: what was not open at its beginning may be by now.
+                (open, opened_ms) = (self.lanes.open(Instant::now()), now_ms);
+            }
             if self.breaker.is_open()
-                && (self.emission.next_ms().is_none_or(|at| at > now_ms)
-                    || !self.breaker.admit(now_ms))
+                && !(self.emission.has(now_ms, open) && self.breaker.admit(now_ms))
             {
                 break;
             }
-            let Some((id, attempt)) = self.emission.pop(now_ms) else {
+            let Some((id, attempt)) = self.emission.pop(now_ms, open) else {
                 break;
             };
             if !attempt.job.is_alive() {
@@ -413,11 +422,13 @@ impl<T: Send + 'static> Driver<T> {
                     tracing::debug!("an acknowledgement came after the publisher had ended");
                 }
             });
+            let priority = outgoing.priority;
             if self.sink.publish(&outgoing, acknowledge).is_err() {
                 self.emission.put_back(id);
-                self.sink_full = true;
-            } else {
-                handed_over += 1;
+                self.lanes.refused(priority);
+                open = self.lanes.open(Instant::now());
+            } else if let Some(count) = handed_over.get_mut(priority.index()) {
+                *count += 1;
             }
         }
         handed_over

@@ -13,6 +13,7 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::dead_letter::DeadLetter;
+use super::lanes::Open;
 use super::tracked::Tracking;
 
 /// What is to be written.
@@ -140,20 +141,14 @@ impl<T> Emission<T> {
         self.wait_until(at_ms, Attempt { job, failures: 0 });
     }
 
-    /// The next job to be published at `now_ms`, never before its due time. It is under way from then on.
-    pub fn pop(&mut self, now_ms: EpochMs) -> Option<(JobId, &Attempt<T>)> {
-        while let Some(entry) = self.waiting.first_entry().filter(|e| *e.key() <= now_ms) {
-            for attempt in entry.remove() {
-                if let Some(queue) = self.ready.get_mut(attempt.job.priority().index()) {
-                    queue.push_back(attempt);
-                }
-            }
-        }
+    /// The next job to be published at `now_ms`, never before its due time, of a priority that is `open`. It is under way from then on.
+    pub fn pop(&mut self, now_ms: EpochMs, open: Open) -> Option<(JobId, &Attempt<T>)> {
+        self.make_ready(now_ms);
         loop {
             let ready = &self.ready;
             let chosen = self
                 .picker
-                .pick(|p| ready.get(p.index()).is_some_and(|q| !q.is_empty()))?;
+                .pick(|p| open.has(p) && ready.get(p.index()).is_some_and(|q| !q.is_empty()))?;
             let attempt = self.ready.get_mut(chosen.index())?.pop_front()?;
             let due_ms = attempt.job.due_ms();
             if due_ms > now_ms {
@@ -169,6 +164,24 @@ impl<T> Emission<T> {
             };
             let turn = self.turn;
             return Some((id, &place.insert(UnderWay { turn, attempt }).attempt));
+        }
+    }
+
+    /// Whether [`Emission::pop`] has something at `now_ms`.
+    pub fn has(&mut self, now_ms: EpochMs, open: Open) -> bool {
+        self.make_ready(now_ms);
+        Priority::ALL
+            .into_iter()
+            .any(|p| self.has_ready(p) && open.has(p))
+    }
+
+    fn make_ready(&mut self, now_ms: EpochMs) {
+        while let Some(entry) = self.waiting.first_entry().filter(|e| *e.key() <= now_ms) {
+            for attempt in entry.remove() {
+                if let Some(queue) = self.ready.get_mut(attempt.job.priority().index()) {
+                    queue.push_back(attempt);
+                }
+            }
         }
     }
 
@@ -259,9 +272,15 @@ impl<T> Emission<T> {
     /// When [`Emission::pop`] may have something new; `None` when nothing waits.
     #[must_use]
     pub fn next_ms(&self) -> Option<EpochMs> {
-        if self.has_ready() {
+        if self.ready.iter().any(|q| !q.is_empty()) {
             return Some(EpochMs::MIN);
         }
+        self.waits_until_ms()
+    }
+
+    /// When the first of those that are not ready is.
+    #[must_use]
+    pub fn waits_until_ms(&self) -> Option<EpochMs> {
         self.waiting.first_key_value().map(|(at_ms, _)| *at_ms)
     }
 
@@ -282,10 +301,12 @@ impl<T> Emission<T> {
             .min()
     }
 
-    /// Whether something is ready to be published at once.
+    /// Whether something of this priority is ready to be published at once.
     #[must_use]
-    pub fn has_ready(&self) -> bool {
-        self.ready.iter().any(|q| !q.is_empty())
+    pub fn has_ready(&self, priority: Priority) -> bool {
+        self.ready
+            .get(priority.index())
+            .is_some_and(|q| !q.is_empty())
     }
 
     /// Jobs under way.
@@ -377,7 +398,7 @@ mod tests {
             Failure::RetryRecord,
             Failure::DeadLettered,
         ]) {
-            let (id, _) = emission.pop(10).unwrap();
+            let (id, _) = emission.pop(10, Open::ALL).unwrap();
             failures.push(emission.failures(id));
             let class = if outcome == Failure::RetryBroker {
                 ErrorClass::Transient
@@ -391,7 +412,7 @@ mod tests {
             [0, 0, 1, 2],
             "an outage is no failure of the record; the waits grow with these"
         );
-        let (id, attempt) = emission.pop(10).unwrap();
+        let (id, attempt) = emission.pop(10, Open::ALL).unwrap();
         assert!(
             matches!(&attempt.job.work, Work::DeadLetter(d) if d.refusal.code == "publish-failed")
         );
@@ -400,7 +421,7 @@ mod tests {
             Failure::RetryRecord,
             "kept undone"
         );
-        let (id, _) = emission.pop(10).unwrap();
+        let (id, _) = emission.pop(10, Open::ALL).unwrap();
         assert_eq!(emission.finish(id).unwrap().ticket, 1);
         assert_eq!(emission.held(), 0);
     }
@@ -411,12 +432,15 @@ mod tests {
         for ticket in [1, 2] {
             emission.hold(job(100, Priority::High, ticket));
         }
-        let (first, _) = emission.pop(100).unwrap();
-        assert!(emission.pop(50).is_none(), "the other was ready");
+        let (first, _) = emission.pop(100, Open::ALL).unwrap();
+        assert!(emission.pop(50, Open::ALL).is_none(), "the other was ready");
         assert_eq!(emission.next_ms(), Some(100));
         emission.fail(first, &error(ErrorClass::Transient), 60);
-        assert!(emission.pop(99).is_none(), "tried again when it is due");
-        assert!(emission.pop(100).is_some() && emission.pop(100).is_some());
+        assert!(
+            emission.pop(99, Open::ALL).is_none(),
+            "tried again when it is due"
+        );
+        assert!(emission.pop(100, Open::ALL).is_some() && emission.pop(100, Open::ALL).is_some());
     }
 
     #[test]
@@ -428,7 +452,7 @@ mod tests {
         }
         assert_eq!(emission.oldest_due_ms(19, 500), None, "none is due");
         assert_eq!(emission.oldest_due_ms(100, 50), Some(20), "waiting");
-        let (first, _) = emission.pop(100).unwrap();
+        let (first, _) = emission.pop(100, Open::ALL).unwrap();
         assert_eq!(emission.oldest_due_ms(100, 50), Some(20), "under way");
         emission.fail(first, &error(ErrorClass::Transient), 140);
         assert_eq!(
@@ -436,9 +460,9 @@ mod tests {
             Some(20),
             "to be tried again"
         );
-        let (second, _) = emission.pop(100).unwrap();
+        let (second, _) = emission.pop(100, Open::ALL).unwrap();
         emission.finish(second);
-        let (again, _) = emission.pop(140).unwrap();
+        let (again, _) = emission.pop(140, Open::ALL).unwrap();
         emission.finish(again);
         assert_eq!(emission.oldest_due_ms(140, 50), None);
         assert_eq!(emission.oldest_due_ms(500, 50), Some(500));
@@ -449,9 +473,9 @@ mod tests {
         let mut emission = Emission::new(3, 10);
         emission.hold(job(1, Priority::Low, 1));
         emission.hold(job(1, Priority::Low, 2));
-        let (first, _) = emission.pop(1).unwrap();
+        let (first, _) = emission.pop(1, Open::ALL).unwrap();
         assert_eq!(emission.finish(first).unwrap().ticket, 1);
-        let (second, _) = emission.pop(1).unwrap();
+        let (second, _) = emission.pop(1, Open::ALL).unwrap();
         assert_eq!(second.place, first.place, "it has the first one's place");
         assert!(emission.finish(first).is_none());
         let late = emission.fail(first, &error(ErrorClass::Invalid), 1);
@@ -460,12 +484,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_open_stays_ready() {
+        let mut emission = Emission::new(3, 10);
+        emission.hold(job(1, Priority::High, 1));
+        emission.hold(job(1, Priority::Low, 2));
+        let low_only = Open::of(|p| p == Priority::Low);
+        let (_, low) = emission.pop(1, low_only).unwrap();
+        assert_eq!(low.job.ticket, 2);
+        assert!(!emission.has(1, low_only) && emission.pop(1, low_only).is_none());
+        assert!(emission.has_ready(Priority::High) && !emission.has_ready(Priority::Low));
+        let (_, high) = emission.pop(1, Open::ALL).unwrap();
+        assert_eq!(high.job.ticket, 1);
+    }
+
+    #[test]
     fn recall_gives_back_what_is_not_due_soon() {
         let mut emission = Emission::new(3, 10);
         for due in [5, 50, 500] {
             emission.hold(job(due, Priority::Low, u32::try_from(due).unwrap()));
         }
-        assert!(emission.pop(5).is_some());
+        assert!(emission.pop(5, Open::ALL).is_some());
         let back: Vec<_> = emission.recall(50).into_iter().map(|j| j.ticket).collect();
         assert_eq!(back, [500]);
         assert_eq!(emission.next_ms(), Some(50));
@@ -482,7 +520,7 @@ mod tests {
             for step in steps.into_iter().chain([100]) {
                 now += step;
                 let mut last = Priority::High;
-                while let Some((id, attempt)) = emission.pop(now) {
+                while let Some((id, attempt)) = emission.pop(now, Open::ALL) {
                     let (due, p) = jobs[attempt.job.ticket as usize];
                     prop_assert!(due <= now, "early");
                     prop_assert!(Priority::ALL[p] >= last, "lower priority first");

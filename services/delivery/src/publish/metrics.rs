@@ -1,6 +1,6 @@
 //! What is counted here.
 
-use ::metrics::{Counter, Histogram};
+use ::metrics::{Counter, Gauge, Histogram};
 use delayq_core::priority::Priority;
 use delayq_core::record::Path;
 
@@ -20,8 +20,13 @@ pub const BREAKER_OPEN: &str = "delayq_breaker_open";
 /// Gauge, milliseconds: how late the record is right now that is the latest of those held, due and not confirmed; 0 when
 /// none is. Label: service.
 pub const OLDEST_OVERDUE_MS: &str = "delayq_publish_oldest_overdue_ms";
-/// Gauge, milliseconds: how far apart records are handed to the producer in passes; 0 while few are due. Label: service.
+/// Gauge, milliseconds: how far apart records are handed to the producer in passes; 0 while few are due. Labels: service, priority.
 pub const PASS_MS: &str = "delayq_publish_pass_ms";
+
+/// [`PASS_MS`] of one priority.
+pub(super) fn pass_ms(service: &'static str, priority: Priority) -> Gauge {
+    ::metrics::gauge!(PASS_MS, "service" => service, "priority" => priority.as_str())
+}
 
 /// How late records were published: counted by the batch, since most of a batch are equally late, and handles are found
 /// once.

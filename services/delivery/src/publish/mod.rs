@@ -7,6 +7,7 @@ pub mod by_output;
 pub mod dead_letter;
 pub mod driver;
 pub mod emission;
+pub mod lanes;
 pub mod metrics;
 pub mod pace;
 pub mod tracked;
