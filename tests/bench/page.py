@@ -103,9 +103,9 @@ def late(results):
         ("6,500/s", results.get("lateness-6500", {})),
         ("6,500/s, topics of one partition", results.get("lateness-6500-one", {})),
     )
-    lines = [[told, lateness(one), lateness(one, PLAIN), at(one, "early")] for told, one in fixed]
-    for share, one in sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%"))):
-        lines.append([f"{share} of full, {at(one, 'rate_per_s')}/s", lateness(one), lateness(one, PLAIN), at(one, "early")])
+    by_share = sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%")))
+    shared = ((f"{share} of full, {at(one, 'rate_per_s')}/s", one) for share, one in by_share)
+    lines = [[told, lateness(one), lateness(one, PLAIN), at(one, "early")] for told, one in (*fixed, *shared)]
     return rows(["load", QUANTILES, "a plain producer's meanwhile", "early"], lines)
 
 
@@ -151,13 +151,17 @@ def long(results):
 
 def sizes(results):
     one = results.get("sizes", {}).get("by_size") or {}
-    lines = [[size, at(of, "records_per_s"), at(of, "ratio_to_copy"), lateness(of), at(of, "lost")] for size, of in sorted(one.items(), key=lambda pair: int(pair[0].split()[0]))]
-    return rows(["value", "records/s", "of the copy", "p50 / p99 / p99.9 / max, ms", "lost"], lines)
+    lines = [
+        [size, at(of, "records_per_s"), at(of, "ratio_to_copy"), each(of.get("cpu_us_per_record")), at(of, "saturated"), at(of, "lost")]
+        for size, of in sorted(one.items(), key=lambda pair: int(pair[0].split()[0]))
+    ]
+    return rows(["value", "records/s", "of the copy", "each process, µs", "at its limit", "lost"], lines)
 
 
 def scale(results):
     one = results.get("scale", {}).get("by_replicas") or {}
-    lines = [[count, at(of, "records_per_s"), at(of, "ratio_to_copy"), at(of, "lost")] for count, of in sorted(one.items(), key=lambda pair: int(pair[0]))]
+    by_count = sorted(one.items(), key=lambda pair: int(pair[0]))
+    lines = [[count, at(of, "records_per_s"), at(of, "ratio_to_copy"), at(of, "lost")] for count, of in by_count]
     return rows(["processes of each role, partitions, shards", "records/s", "of the copy", "lost"], lines)
 
 

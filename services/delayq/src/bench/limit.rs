@@ -21,8 +21,9 @@ use super::report::{median, rounded};
 use super::stage::{Stage, Tiers, create_outputs, stack_usage};
 use crate::settings;
 
-/// Records of a copy, at most.
+/// Records of a copy, at most, and what they make together.
 const RECORDS: u32 = 500_000;
+const TOTAL_BYTES: usize = 512 << 20;
 const NEXT: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_micros(200);
 const FLUSH: Duration = Duration::from_secs(60);
@@ -56,7 +57,8 @@ impl Limit {
     ) -> anyhow::Result<Self> {
         let endpoints = stack.endpoints();
         let stage = Stage::with_partitions(endpoints, tiers, settings, partitions).await?;
-        let records = records.min(RECORDS);
+        let fitting = u32::try_from(TOTAL_BYTES / record_bytes.max(1)).unwrap_or(RECORDS);
+        let records = records.min(RECORDS).min(fitting);
         let load = Preload {
             topic: stage.delay_topic.clone(),
             target: stage.target.clone(),
