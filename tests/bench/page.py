@@ -43,6 +43,11 @@ def each(figures):
     return ", ".join(f"{name} {value:g}" for name, value in sorted(figures.items()) if value >= 0.05)
 
 
+def by_number(figures):
+    """Names and figures in the order of the numbers that the names begin with."""
+    return sorted((figures or {}).items(), key=lambda pair: int(re.match(r"\d+", pair[0]).group()))
+
+
 def both_forms(results, name):
     """Figures of the quick form and of the full one."""
     return [results.get(name, {}), results.get(f"{name}-full", {})]
@@ -103,8 +108,7 @@ def late(results):
         ("6,500/s", results.get("lateness-6500", {})),
         ("6,500/s, topics of one partition", results.get("lateness-6500-one", {})),
     )
-    by_share = sorted((shares.get("by_share") or {}).items(), key=lambda pair: int(pair[0].rstrip("%")))
-    shared = ((f"{share} of full, {at(one, 'rate_per_s')}/s", one) for share, one in by_share)
+    shared = ((f"{share} of full, {at(one, 'rate_per_s')}/s", one) for share, one in by_number(shares.get("by_share")))
     lines = [[told, lateness(one), lateness(one, PLAIN), at(one, "early")] for told, one in (*fixed, *shared)]
     return rows(["load", QUANTILES, "a plain producer's meanwhile", "early"], lines)
 
@@ -150,17 +154,15 @@ def long(results):
 
 
 def sizes(results):
-    one = results.get("sizes", {}).get("by_size") or {}
     lines = [
         [size, at(of, "records_per_s"), at(of, "ratio_to_copy"), each(of.get("cpu_us_per_record")), at(of, "saturated"), at(of, "lost")]
-        for size, of in sorted(one.items(), key=lambda pair: int(pair[0].split()[0]))
+        for size, of in by_number(results.get("sizes", {}).get("by_size"))
     ]
     return rows(["value", "records/s", "of the copy", "each process, µs", "at its limit", "lost"], lines)
 
 
 def scale(results):
-    one = results.get("scale", {}).get("by_replicas") or {}
-    by_count = sorted(one.items(), key=lambda pair: int(pair[0]))
+    by_count = by_number(results.get("scale", {}).get("by_replicas"))
     lines = [[count, at(of, "records_per_s"), at(of, "ratio_to_copy"), at(of, "lost")] for count, of in by_count]
     return rows(["processes of each role, partitions, shards", "records/s", "of the copy", "lost"], lines)
 

@@ -355,12 +355,13 @@ impl<T: Send + 'static> Driver<T> {
     /// Hands over what is due, of the priorities whose turn it is.
     fn pass(&mut self) {
         let now = Instant::now();
-        if self.lanes.open(now) == Open::NONE {
+        let open = self.lanes.open(now);
+        if open == Open::NONE {
             return;
         }
         self.tracked
             .start_claims(self.clock.now_ms(), self.claims());
-        let handed_over = self.publish_ready(now);
+        let handed_over = self.publish_ready(open);
         for (priority, distance) in self.lanes.passed(handed_over, now) {
             names::pass_ms(self.settings.service, priority).set(distance.as_secs_f64() * 1000.0);
         }
@@ -383,10 +384,9 @@ impl<T: Send + 'static> Driver<T> {
         usize::from(!has_probe)
     }
 
-    /// How many of each priority were handed over.
-    fn publish_ready(&mut self, now: Instant) -> [usize; Priority::ALL.len()] {
+    /// How many of each priority were handed over. `open`: those whose turn it is when the pass begins.
+    fn publish_ready(&mut self, mut open: Open) -> [usize; Priority::ALL.len()] {
         let mut handed_over = [0; Priority::ALL.len()];
-        let mut open = self.lanes.open(now);
         let mut opened_ms = self.clock.now_ms();
         while self.emission.under_way() < self.settings.max_under_way {
             let now_ms = self.clock.now_ms();

@@ -34,8 +34,12 @@ impl Points<'_> {
         ))
     }
 
-    /// Waits until the registry knows an id.
-    async fn known(&self, id: &str) -> anyhow::Result<()> {
+    /// Sends a record with an id of its own and waits until the registry knows it; answers with the id.
+    async fn registered(&self, name: &str, number: i64, delay_ms: i64) -> anyhow::Result<String> {
+        let id = self.id(name);
+        self.probe
+            .send(&[self.tracked(number, &id, delay_ms)])
+            .await?;
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             let (status, answer) = self
@@ -43,7 +47,7 @@ impl Points<'_> {
                 .ask("GET", &format!("/v1/messages/{id}"), None)
                 .await?;
             if status == 200 {
-                return Ok(());
+                return Ok(id);
             }
             anyhow::ensure!(
                 tokio::time::Instant::now() < until,
@@ -69,9 +73,7 @@ impl Points<'_> {
     }
 
     pub(super) async fn cancel(&self) -> Found {
-        let id = self.id("cancelled");
-        self.probe.send(&[self.tracked(50_000, &id, 2_500)]).await?;
-        self.known(&id).await?;
+        let id = self.registered("cancelled", 50_000, 2_500).await?;
         let (status, answer) = self.change(&id, "cancel", None).await?;
         let found = self
             .probe
@@ -122,11 +124,7 @@ impl Points<'_> {
     }
 
     pub(super) async fn reschedule(&self) -> Found {
-        let id = self.id("rescheduled");
-        self.probe
-            .send(&[self.tracked(52_000, &id, 60_000)])
-            .await?;
-        self.known(&id).await?;
+        let id = self.registered("rescheduled", 52_000, 60_000).await?;
         let (status, answer) = self
             .change(&id, "reschedule", Some(json!({"delay_ms": 1_500})))
             .await?;
@@ -162,11 +160,7 @@ impl Points<'_> {
     }
 
     pub(super) async fn listed(&self) -> Found {
-        let id = self.id("listed");
-        self.probe
-            .send(&[self.tracked(54_000, &id, 600_000)])
-            .await?;
-        self.known(&id).await?;
+        let id = self.registered("listed", 54_000, 600_000).await?;
         let output = outputs(self.probe.subject)
             .into_iter()
             .nth(Priority::Standard.index())
