@@ -339,6 +339,21 @@ mod tests {
     }
 
     #[test]
+    fn a_group_takes_the_memory_of_its_records_along() {
+        let mut packer = Packer::new(usize::MAX, 100);
+        for _ in 0..3 {
+            packer.push("a", scheduled(1), (), 10);
+        }
+        packer.push("b", scheduled(1), (), 20);
+        let held_bytes = packer.held_bytes();
+        let [group] = &packer.take_due(10)[..] else {
+            panic!("one group is due")
+        };
+        assert_eq!(group.memory_bytes(), 3 * scheduled(1).memory_bytes());
+        assert_eq!(packer.held_bytes() + group.memory_bytes(), held_bytes);
+    }
+
+    #[test]
     fn a_record_too_large_alone_is_given_back() {
         let mut large = scheduled(1);
         large.record.value = Some(noise(5000).into());
