@@ -93,13 +93,12 @@ impl StackOptions {
         Self::for_benchmarks(&["-XX:TieredStopAtLevel=4"])
     }
 
-    /// For loads that leave room. Over runs of a minute the optimising compiler would take a core for itself, and what it
-    /// gains would come too late. Collector and heap are those of Kafka's own start script: the quick start's stopped the
-    /// broker 40 times a minute at 6,500 records/s, these 18 times.
+    /// For loads that leave room: collector and heap are those of Kafka's own start script, whose pauses are short. The optimising
+    /// compiler takes a core for itself in the first half minute under load: warm up before anything is counted.
     #[must_use]
     pub fn for_latency() -> Self {
         Self::for_benchmarks(&[
-            "-XX:TieredStopAtLevel=1",
+            "-XX:TieredStopAtLevel=4",
             "-XX:-UseSerialGC",
             "-XX:+UseG1GC",
             "-XX:MaxGCPauseMillis=20",

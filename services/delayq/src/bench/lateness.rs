@@ -13,12 +13,12 @@ use super::floor;
 use super::load::{self, Load};
 use super::reader;
 use super::report::{Drawn, Output, print, published, together};
-use super::stage::{PARTITIONS, Stage, Tiers};
+use super::stage::{PARTITIONS, Stage, Tiers, WARM_PER_S};
 use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
 /// The search for the rate at which the machine is full: where it begins, its steps, and how long each is tried.
-const FIRST_PER_S: u32 = 8_000;
+const FIRST_PER_S: u32 = WARM_PER_S;
 const STEP: f64 = 1.3;
 const TRY_S: u32 = 8;
 const TRY_DELAY_S: (u64, u64) = (3, 5);
@@ -41,7 +41,8 @@ pub struct LatenessArgs {
     /// How long to send, in seconds.
     #[arg(long = "for", default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
-    /// How long the same load is sent first and not counted, in seconds: brokers on a JVM are slow at first.
+    /// How long the same load, but at least 8,000 records a second, is sent first and not counted, in seconds: brokers on a JVM are
+    /// slow until they have had work.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub warm_up: u32,
     /// Size of a record's value, in bytes.
@@ -196,6 +197,7 @@ fn unseen(args: &LatenessArgs, seconds: u32) -> LatenessArgs {
 
 async fn warm_up(stack: &Stack, args: &LatenessArgs, rate_per_s: u32) -> anyhow::Result<()> {
     if args.warm_up > 0 {
+        let rate_per_s = rate_per_s.max(WARM_PER_S);
         at_rate(stack, &unseen(args, args.warm_up), rate_per_s, None).await?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::load::{self, Load, Poison};
 use super::reader;
 use super::report::{print, quantiles};
-use super::stage::{Stage, Tiers, create_outputs};
+use super::stage::{Stage, Tiers, WARM_PER_S, WARM_S, create_outputs};
 use crate::cluster;
 
 /// Largest record that the poison's topic takes, and the value of a poison that is larger.
@@ -72,6 +72,13 @@ pub async fn run(args: &PoisonArgs) -> anyhow::Result<bool> {
     }
     let stack = Tiers::Stack.calm_stack().await?;
     let endpoints = stack.endpoints();
+    // Otherwise the round that comes first would be the slower one.
+    let warm_up = PoisonArgs {
+        rate: args.rate.max(WARM_PER_S),
+        records: WARM_PER_S * WARM_S,
+        ..args.clone()
+    };
+    round(&warm_up, endpoints, None).await?;
     let (without, good) = round(args, endpoints, None).await?;
     let (with, also_good) = round(args, endpoints, Some(args.poison)).await?;
     let kind = match args.poison {

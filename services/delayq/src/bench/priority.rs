@@ -14,7 +14,7 @@ use super::floor;
 use super::load::{self, Load, Preload, preload};
 use super::reader;
 use super::report::{print, quantiles, rounded};
-use super::stage::{Stage, Tiers};
+use super::stage::{Stage, Tiers, WARM_PER_S, WARM_S};
 
 /// The backlog is due this long after it is sent: it goes to SQS, not straight to its topic.
 const BACKLOG_DELAY: Duration = Duration::from_secs(5);
@@ -58,6 +58,7 @@ pub async fn run(args: &PriorityArgs) -> anyhow::Result<bool> {
         (args.backlog, args.seconds) = (1_000_000, 10);
     }
     let stack = Tiers::Stack.calm_stack().await?;
+    warm_up(&stack, &args).await?;
     let idle = idle(&stack, &args).await?;
     let (busy, left) = backlogged(&stack, &args).await?;
     let ratio = busy.p99() / idle.p99();
@@ -98,6 +99,21 @@ impl High {
             "generator_behind_ms_max": self.behind_max.as_millis() as u64,
         })
     }
+}
+
+/// Brokers that are still being compiled would make the idle run the slower one.
+async fn warm_up(stack: &Stack, args: &PriorityArgs) -> anyhow::Result<()> {
+    let servers = &stack.endpoints().kafka;
+    let stage = Stage::create(stack.endpoints(), Tiers::Stack, &args.settings).await?;
+    let roles = stage.start_roles(1).await?;
+    let all = load(&stage, args, WARM_PER_S, WARM_S, Priority::ALL.into())?;
+    let (sent, seen) = tokio::join!(
+        load::send(servers, &all),
+        reader::read(servers, &stage.outputs, all.records, PATIENCE)
+    );
+    sent?;
+    seen?;
+    roles.stop().await
 }
 
 async fn idle(stack: &Stack, args: &PriorityArgs) -> anyhow::Result<High> {
@@ -145,19 +161,8 @@ async fn backlogged(stack: &Stack, args: &PriorityArgs) -> anyhow::Result<(High,
 /// Sends them at their moments and reads them.
 async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyhow::Result<High> {
     let servers = &stack.endpoints().kafka;
-    let records = args.rate.saturating_mul(args.seconds);
-    let load = Load {
-        topic: stage.delay_topic.clone(),
-        target: stage.target.clone(),
-        rate_per_s: args.rate,
-        records,
-        record_bytes: usize::try_from(args.record_bytes)?,
-        delay_min: DELAY.0,
-        delay_max: DELAY.1,
-        priorities: vec![Priority::High],
-        ids: None,
-        poison: None,
-    };
+    let high = vec![Priority::High];
+    let load = load(stage, args, args.rate, args.seconds, high)?;
     let topic: Vec<_> = stage.outputs.iter().take(1).cloned().collect();
     let plain = async {
         tokio::time::sleep(DELAY.0).await;
@@ -166,7 +171,7 @@ async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyh
     };
     let (sent, seen, plain) = tokio::join!(
         load::send(servers, &load),
-        reader::read(servers, &topic, records, PATIENCE),
+        reader::read(servers, &topic, load.records, PATIENCE),
         plain
     );
     let (sent, seen) = (sent?, seen?);
@@ -176,6 +181,27 @@ async fn high_records(stack: &Stack, stage: &Stage, args: &PriorityArgs) -> anyh
         lost: seen.lost(),
         early: seen.early,
         behind_max: sent.behind_max,
+    })
+}
+
+fn load(
+    stage: &Stage,
+    args: &PriorityArgs,
+    rate_per_s: u32,
+    seconds: u32,
+    priorities: Vec<Priority>,
+) -> anyhow::Result<Load> {
+    Ok(Load {
+        topic: stage.delay_topic.clone(),
+        target: stage.target.clone(),
+        rate_per_s,
+        records: rate_per_s.saturating_mul(seconds),
+        record_bytes: usize::try_from(args.record_bytes)?,
+        delay_min: DELAY.0,
+        delay_max: DELAY.1,
+        priorities,
+        ids: None,
+        poison: None,
     })
 }
 

@@ -20,6 +20,11 @@ pub(super) use processes::{COUNT_AGAIN, Roles};
 const ROLES: [&str; 3] = ["router", "scheduler", "emitter"];
 /// Partitions of the delay topics and of each output topic.
 pub(super) const PARTITIONS: u32 = 6;
+/// Records a second, at least, that warm brokers up for a measurement of lateness: at tens a second their compiler would still be
+/// at work in the run that counts.
+pub(super) const WARM_PER_S: u32 = 8_000;
+/// Seconds of it.
+pub(super) const WARM_S: u32 = 15;
 
 /// Which stores lie behind the ports. Kafka is Apache Kafka in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
