@@ -14,6 +14,7 @@ use crate::check::{self, CheckArgs, Level};
 use crate::dead_letters::{self, DeadLettersCommand, Ended};
 use crate::demo;
 use crate::embedded::{EmbeddedKafka, EmbeddedTiers, clock_routes};
+use crate::exit;
 use crate::init::{InitArgs, init_with};
 use crate::operator::Output;
 use crate::plan::{self, PlanArgs};
@@ -24,15 +25,6 @@ use crate::send::{Outcome, SendArgs, send};
 use crate::top::{TopArgs, top};
 use crate::tracked::{self, IdArgs, RescheduleArgs, UpcomingArgs};
 use crate::validate::{Point, ValidateArgs, validate};
-
-/// Exit code: configuration or arguments are wrong.
-pub const EXIT_CONFIG: u8 = 2;
-/// Exit code: something failed.
-pub const EXIT_FAILED: u8 = 1;
-/// Exit code: a tracked record is not waiting any more, and nothing was changed.
-pub const EXIT_TOO_LATE: u8 = 3;
-/// Exit code: no record with that id is known.
-pub const EXIT_UNKNOWN: u8 = 4;
 
 /// Delayed messages for Apache Kafka.
 #[derive(Debug, Parser)]
@@ -274,7 +266,7 @@ pub fn run_to_end(cli: Cli) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("delayq: cannot start its threads: {error}");
-            return ExitCode::from(EXIT_FAILED);
+            return ExitCode::from(exit::FAILED);
         }
     };
     let ended = runtime.block_on(execute(cli));
@@ -285,9 +277,9 @@ pub fn run_to_end(cli: Cli) -> ExitCode {
         Err(error) => {
             eprintln!("delayq: {error:#}");
             ExitCode::from(if error.is::<ConfigErrors>() {
-                EXIT_CONFIG
+                exit::CONFIG
             } else {
-                EXIT_FAILED
+                exit::FAILED
             })
         }
     }
@@ -296,7 +288,7 @@ pub fn run_to_end(cli: Cli) -> ExitCode {
 /// Runs a command; answers with the exit code.
 ///
 /// # Errors
-/// What stopped it; [`ConfigErrors`] among them deserve [`EXIT_CONFIG`].
+/// What stopped it; [`ConfigErrors`] among them deserve [`exit::CONFIG`].
 pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Run {
@@ -321,7 +313,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                 print_line(&finding.to_string());
             }
             let problems = findings.iter().any(|one| one.level == Level::Problem);
-            Ok(if problems { EXIT_FAILED } else { 0 })
+            Ok(if problems { exit::FAILED } else { 0 })
         }
         Command::Send { config, args } => {
             let config = config.load()?;
@@ -335,7 +327,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                     eprintln!(
                         "delayq: not sent, it would be refused: {why}; --force sends it all the same"
                     );
-                    EXIT_CONFIG
+                    exit::CONFIG
                 }
             })
         }
@@ -379,7 +371,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
             Ok(if demo::run(&args).await? {
                 0
             } else {
-                EXIT_FAILED
+                exit::FAILED
             })
         }
         Command::Embedded {
@@ -426,7 +418,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
                     report.passed, report.failed
                 ));
             }
-            Ok(if report.failed == 0 { 0 } else { EXIT_FAILED })
+            Ok(if report.failed == 0 { 0 } else { exit::FAILED })
         }
         Command::Plan { args, config } => {
             print_line(&plan::plan(&args, &config.load_embedded()?)?);
@@ -444,7 +436,7 @@ async fn bench(scenario: Scenario) -> anyhow::Result<u8> {
     }
     telemetry::init_logs(&quiet("warn"))?;
     let kept = bench::run(scenario).await?;
-    Ok(if kept { 0 } else { EXIT_FAILED })
+    Ok(if kept { 0 } else { exit::FAILED })
 }
 
 async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::Result<u8> {
@@ -456,8 +448,8 @@ async fn dead_letters(config: &Config, command: &DeadLettersCommand) -> anyhow::
     let ended = dead_letters::run(config, command, &mut output).await;
     unless_seen(ended.map(|ended| match ended {
         Ended::Done => 0,
-        Ended::Left => EXIT_FAILED,
-        Ended::Refused => EXIT_CONFIG,
+        Ended::Left => exit::FAILED,
+        Ended::Refused => exit::CONFIG,
     }))
 }
 
@@ -485,8 +477,8 @@ async fn tracked(config: &ConfigArgs, json: bool, ask: Ask) -> anyhow::Result<u8
     };
     unless_seen(ended.map(|ended| match ended {
         tracked::Ended::Done => 0,
-        tracked::Ended::TooLate => EXIT_TOO_LATE,
-        tracked::Ended::Unknown => EXIT_UNKNOWN,
+        tracked::Ended::TooLate => exit::TOO_LATE,
+        tracked::Ended::Unknown => exit::UNKNOWN,
     }))
 }
 

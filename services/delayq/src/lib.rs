@@ -12,6 +12,7 @@ mod console_client;
 pub mod dead_letters;
 pub mod demo;
 pub mod embedded;
+pub mod exit;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
 pub mod health;

@@ -14,8 +14,8 @@ use delayq_runtime::telemetry::{self, Metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{self, Backends};
-use crate::cli::EXIT_FAILED;
 use crate::console::Console;
+use crate::exit;
 use crate::role::Role;
 
 /// Runs roles, and the console, until SIGTERM or Ctrl-C, over `backends`, or SQS and DynamoDB; `routes` are answered beside health
@@ -87,7 +87,7 @@ pub(crate) async fn run_over(
     }
     let outcome = supervisor.run().await;
     signals.abort();
-    Ok(u8::try_from(outcome.exit_code()).unwrap_or(EXIT_FAILED))
+    Ok(u8::try_from(outcome.exit_code()).unwrap_or(exit::FAILED))
 }
 
 /// What this process is to whoever looks at its metrics.

@@ -1,6 +1,6 @@
 //! Emission on time: holds records in a timer, publishes each at its millisecond, tries again, writes dead letters.
 //!
-//! [`emission`] decides (pure), [`driver`] does; [`tracked`] sees to claims.
+//! [`emission`] decides (pure), [`driver`] does, for the owner of a [`publisher`]; [`tracked`] sees to claims.
 
 pub mod breaker;
 pub mod by_output;
@@ -10,9 +10,11 @@ pub mod emission;
 pub mod lanes;
 pub mod metrics;
 pub mod pace;
+pub mod publisher;
 pub mod tracked;
 
 pub use dead_letter::DeadLetter;
-pub use driver::{End, EndKind, PublishSettings, Publisher, always_alive, start};
+pub use driver::start;
 pub use emission::{Job, Work};
+pub use publisher::{End, EndKind, PublishSettings, Publisher, always_alive};
 pub use tracked::Tracking;

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::dead_letter::DeadLetter;
-use super::driver::EndKind;
 use super::emission::{Job, Work};
+use super::publisher::EndKind;
 use crate::registry::Registry;
 
 /// What the registry knows a job's record by.

@@ -23,7 +23,8 @@ pub struct PackingConfig {
     pub batch_records: u32,
     /// Most bytes in a batch before compression: what whoever opens it must hold, ten at a time. Default 1 MiB.
     pub batch_raw_bytes: ByteSize,
-    /// zstd's level, 1 (fast) to 19 (small). Default 1.
+    /// zstd's level, 1 (fast) to 19 (small); at 9 JSON events of 1 KiB cost 2 % less (`bench cost`), and more of a processor's time.
+    /// Default 1.
     pub zstd_level: i32,
 }
 

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use delayq_core::clock::{Clock as _, SystemClock};
 use delayq_core::priority::Priority;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{Found, PATIENCE, Points, QUIET, if_so};
 use crate::validate::probe::{NUMBER, Sample, outputs};
 use crate::validate::reader::Arrived;
+
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 impl Points<'_> {
     fn tracked(&self, number: i64, id: &str, delay_ms: i64) -> Sample {
@@ -40,20 +43,28 @@ impl Points<'_> {
         self.probe
             .send(&[self.tracked(number, &id, delay_ms)])
             .await?;
-        let until = tokio::time::Instant::now() + PATIENCE;
+        let path = format!("/v1/messages/{id}");
+        let (status, answer) = self
+            .asked_until("GET", &path, |(status, _)| *status == 200)
+            .await?;
+        anyhow::ensure!(status == 200, "{id}: {status} {answer}");
+        Ok(id)
+    }
+
+    /// The answer that is as it should be, or the last one when there was none in good time.
+    async fn asked_until(
+        &self,
+        method: &str,
+        path: &str,
+        fits: impl Fn(&(u16, Value)) -> bool,
+    ) -> anyhow::Result<(u16, Value)> {
+        let until = Instant::now() + PATIENCE;
         loop {
-            let (status, answer) = self
-                .api
-                .ask("GET", &format!("/v1/messages/{id}"), None)
-                .await?;
-            if status == 200 {
-                return Ok(id);
+            let answer = self.api.ask(method, path, None).await?;
+            if fits(&answer) || Instant::now() >= until {
+                return Ok(answer);
             }
-            anyhow::ensure!(
-                tokio::time::Instant::now() < until,
-                "{id}: {status} {answer}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 
@@ -61,11 +72,11 @@ impl Points<'_> {
         &self,
         id: &str,
         what: &str,
-        body: Option<serde_json::Value>,
+        body: Option<Value>,
     ) -> anyhow::Result<(u16, String)> {
         let path = format!("/v1/messages/{id}/{what}");
         let (status, answer) = self.api.ask("POST", &path, body.as_ref()).await?;
-        let text = answer.get("answer").and_then(serde_json::Value::as_str);
+        let text = answer.get("answer").and_then(Value::as_str);
         Ok((
             status,
             text.map_or_else(|| answer.to_string(), str::to_owned),
@@ -96,31 +107,31 @@ impl Points<'_> {
             .probe
             .arrived(51_000..51_001, PATIENCE, |found| !found.is_empty())
             .await;
-        let until = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let path = format!("/v1/messages/{id}/cancel");
-            let (status, answer) = self.api.ask("POST", &path, None).await?;
-            let of = |name: &str| {
-                answer
-                    .pointer(&format!("/message/{name}"))
-                    .and_then(serde_json::Value::as_i64)
-            };
-            let place = (of("partition"), of("offset"));
-            let there = found
-                .first()
-                .map(|one| (Some(i64::from(one.partition)), Some(one.offset)));
-            let published = answer
-                .get("answer")
-                .is_some_and(|answer| answer == "published");
-            if published || tokio::time::Instant::now() >= until {
-                return Ok(if_so(
-                    status == 409 && Some(place) == there,
-                    format!("{status} {answer}"),
-                ));
-            }
-            // The record is read a moment before its end is noted.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        // The record is read a moment before its end is noted.
+        let (status, answer) = self
+            .asked_until(
+                "POST",
+                &format!("/v1/messages/{id}/cancel"),
+                |(_, answer)| {
+                    answer
+                        .get("answer")
+                        .is_some_and(|answer| answer == "published")
+                },
+            )
+            .await?;
+        let of = |name: &str| {
+            answer
+                .pointer(&format!("/message/{name}"))
+                .and_then(Value::as_i64)
+        };
+        let place = (of("partition"), of("offset"));
+        let there = found
+            .first()
+            .map(|one| (Some(i64::from(one.partition)), Some(one.offset)));
+        Ok(if_so(
+            status == 409 && Some(place) == there,
+            format!("{status} {answer}"),
+        ))
     }
 
     pub(super) async fn reschedule(&self) -> Found {
@@ -168,19 +179,14 @@ impl Points<'_> {
         let from_ms = SystemClock.now_ms() + 500_000;
         let path =
             format!("/v1/messages?state=scheduled&target={output}&due_from_ms={from_ms}&limit=500");
-        let until = tokio::time::Instant::now() + PATIENCE;
-        let listed = loop {
-            let (_, answer) = self.api.ask("GET", &path, None).await?;
-            let messages = answer.get("messages").and_then(serde_json::Value::as_array);
-            let found = messages.is_some_and(|all| {
+        let is_listed = |(_, answer): &(u16, Value)| {
+            let messages = answer.get("messages").and_then(Value::as_array);
+            messages.is_some_and(|all| {
                 all.iter()
                     .any(|one| one.get("id").is_some_and(|found| *found == *id))
-            });
-            if found || tokio::time::Instant::now() >= until {
-                break found;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            })
         };
+        let listed = is_listed(&self.asked_until("GET", &path, is_listed).await?);
         let (status, answer) = self.change(&id, "cancel", None).await?;
         Ok(if_so(
             listed && status == 200,
