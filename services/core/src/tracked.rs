@@ -552,4 +552,49 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn answers_and_ends_are_written_as_the_api_and_metrics_have_them() {
+        let published = Publication {
+            at_ms: NOW,
+            partition: 0,
+            offset: 0,
+        };
+        let answers = [
+            CancelAnswer::Cancelled,
+            CancelAnswer::Published(published),
+            CancelAnswer::TooLate,
+            CancelAnswer::Superseded,
+            CancelAnswer::Dead("record-too-large".into()),
+            CancelAnswer::Unknown,
+        ];
+        assert_eq!(
+            answers.map(|answer| answer.as_str()),
+            [
+                "cancelled",
+                "published",
+                "too_late",
+                "superseded",
+                "dead",
+                "unknown"
+            ]
+        );
+        let dropped = [
+            Dropped::Superseded,
+            Dropped::Cancelled,
+            Dropped::Published,
+            Dropped::Dead,
+            Dropped::NotReplaced,
+        ];
+        assert_eq!(
+            dropped.map(Dropped::as_str),
+            [
+                "superseded",
+                "cancelled",
+                "published",
+                "dead",
+                "not-replaced"
+            ]
+        );
+    }
 }
