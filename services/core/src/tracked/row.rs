@@ -236,3 +236,48 @@ impl Scheduled {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::scheduled;
+
+    const NOW: EpochMs = 1_700_000_000_000;
+
+    fn version(partition: i32, offset: i64, appended_ms: EpochMs) -> Version {
+        Version {
+            partition,
+            offset,
+            appended_ms,
+        }
+    }
+
+    #[test]
+    fn offsets_decide_within_a_partition_and_append_times_between_them() {
+        let earlier_by_offset = version(0, 1, NOW + 9).order(&version(0, 2, NOW));
+        assert_eq!(earlier_by_offset, Ordering::Less);
+        let earlier_by_time = version(1, 9, NOW).order(&version(0, 1, NOW + 1));
+        assert_eq!(earlier_by_time, Ordering::Less);
+    }
+
+    #[test]
+    fn a_record_with_an_id_has_a_key_of_its_topic() {
+        let mut record = scheduled(NOW);
+        assert_eq!(record.key(), None);
+        record.id = Some("o-1".into());
+        let key = record.key().unwrap();
+        assert_eq!(key.topic, record.source.at.topic);
+        assert_eq!(key.to_string(), format!("{}|o-1", key.topic));
+    }
+
+    #[test]
+    fn a_row_is_kept_for_thirty_days_beyond_its_due_time_whatever_was_kept_before() {
+        let mut record = scheduled(NOW + 60_000);
+        record.id = Some("o-1".into());
+        let mut row = MessageRow::first(record.key().unwrap(), &record);
+        let expires_s = (NOW + 60_000) / 1000 + 30 * 24 * 3600;
+        assert_eq!(row.expires_s, expires_s);
+        row.expires_s = 0;
+        assert_eq!(row.changed(State::Scheduled, NOW).expires_s, expires_s);
+    }
+}
