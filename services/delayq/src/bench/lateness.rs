@@ -18,7 +18,7 @@ use super::taken::{Taken, usd_per_million};
 use super::timeline::Timeline;
 
 /// The search for the rate at which the machine is full: where it begins, its steps, and how long each is tried.
-const FIRST_PER_S: u32 = WARM_PER_S;
+const FIRST_PER_S: u32 = 8_000;
 const STEP: f64 = 1.3;
 const TRY_S: u32 = 8;
 const TRY_DELAY_S: (u64, u64) = (3, 5);

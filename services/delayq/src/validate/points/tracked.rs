@@ -12,6 +12,8 @@ use crate::validate::probe::{NUMBER, Sample, outputs};
 use crate::validate::reader::Arrived;
 
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// A list reads many rows.
+const LIST_AGAIN: Duration = Duration::from_millis(100);
 
 impl Points<'_> {
     fn tracked(&self, number: i64, id: &str, delay_ms: i64) -> Sample {
@@ -45,7 +47,7 @@ impl Points<'_> {
             .await?;
         let path = format!("/v1/messages/{id}");
         let (status, answer) = self
-            .asked_until("GET", &path, |(status, _)| *status == 200)
+            .asked_until("GET", &path, ASK_AGAIN, |(status, _)| *status == 200)
             .await?;
         anyhow::ensure!(status == 200, "{id}: {status} {answer}");
         Ok(id)
@@ -56,6 +58,7 @@ impl Points<'_> {
         &self,
         method: &str,
         path: &str,
+        again: Duration,
         fits: impl Fn(&(u16, Value)) -> bool,
     ) -> anyhow::Result<(u16, Value)> {
         let until = Instant::now() + PATIENCE;
@@ -64,7 +67,7 @@ impl Points<'_> {
             if fits(&answer) || Instant::now() >= until {
                 return Ok(answer);
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+            tokio::time::sleep(again).await;
         }
     }
 
@@ -112,6 +115,7 @@ impl Points<'_> {
             .asked_until(
                 "POST",
                 &format!("/v1/messages/{id}/cancel"),
+                ASK_AGAIN,
                 |(_, answer)| {
                     answer
                         .get("answer")
@@ -186,7 +190,11 @@ impl Points<'_> {
                     .any(|one| one.get("id").is_some_and(|found| *found == *id))
             })
         };
-        let listed = is_listed(&self.asked_until("GET", &path, is_listed).await?);
+        let listed = is_listed(
+            &self
+                .asked_until("GET", &path, LIST_AGAIN, is_listed)
+                .await?,
+        );
         let (status, answer) = self.change(&id, "cancel", None).await?;
         Ok(if_so(
             listed && status == 200,
