@@ -53,7 +53,12 @@ impl Withholding {
     }
 
     fn confirm_all(&self) {
-        for (_, acknowledge) in self.taken.lock().expect("unpoisoned").drain(..) {
+        self.confirm(|_| true);
+    }
+
+    fn confirm(&self, chosen: impl Fn(Priority) -> bool) {
+        let mut taken = self.taken.lock().expect("unpoisoned");
+        for (_, acknowledge) in taken.extract_if(.., |(priority, _)| chosen(*priority)) {
             acknowledge(Ok(Published {
                 partition: 0,
                 offset: 0,
@@ -95,7 +100,7 @@ impl Bench {
             retry_first: Duration::from_millis(10),
             retry_max: Duration::from_secs(1),
             breaker_probe: Duration::from_secs(1),
-            max_under_way: 100,
+            max_under_way: 10_000,
             floor_every: 10,
             clock_check: Duration::from_secs(1),
         };
@@ -223,6 +228,45 @@ async fn a_full_producer_holds_back_no_higher_priority_and_drops_nothing() {
     tokio::time::sleep(MINUTE).await;
     let rest = bench.sink.priorities().split_off(2);
     assert_eq!(rest, [Priority::Standard]);
+}
+
+/// Standard records handed over in 3 s, out of a backlog that is confirmed every 5 ms; beside a high record each 5 ms, if `high`, whose
+/// confirmation takes 50 ms.
+async fn backlog_handed_over(high: bool) -> usize {
+    let bench = Bench::new();
+    let of = |priority, due_ms| {
+        let record = Scheduled {
+            priority,
+            ..scheduled(due_ms)
+        };
+        Job::new(Work::Publish(Arc::new(record)), 0, always_alive())
+    };
+    let mut handed_over = 0;
+    for turn in 0..600 {
+        let backlog = (0..80).map(|_| of(Priority::Standard, NOW_MS - 5_000));
+        let on_time = high.then(|| of(Priority::High, NOW_MS));
+        assert!(bench.publisher.hold(backlog.chain(on_time).collect()));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let standard = |priority: &Priority| *priority == Priority::Standard;
+        handed_over += bench.sink.priorities().into_iter().filter(standard).count();
+        bench
+            .sink
+            .confirm(|priority| standard(&priority) || turn % 10 == 0);
+    }
+    handed_over
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_yields_to_high_records_whose_confirmation_grows_slow() {
+    let (alone, beside_high) = (
+        backlog_handed_over(false).await,
+        backlog_handed_over(true).await,
+    );
+    assert!(alone > 40_000, "{alone}");
+    assert!(
+        beside_high < alone * 3 / 4 && beside_high > 15_000,
+        "{beside_high} of {alone}"
+    );
 }
 
 /// The emitter receives nothing while publishing is held back: a record to probe with never came, and it stood still for ever.

@@ -26,7 +26,7 @@ const DELAY: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs
 #[derive(Debug, Clone, clap::Args)]
 pub struct PriorityArgs {
     /// Standard and low records that wait in SQS, overdue, when the emitter starts.
-    #[arg(long, default_value_t = 3_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub backlog: u32,
     /// High records per second.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -37,7 +37,7 @@ pub struct PriorityArgs {
     /// Size of a record's value, in bytes.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(50..=300_000))]
     pub record_bytes: u32,
-    /// Under a minute and a half: a backlog of a million, high records for 10 s.
+    /// Under a minute and a half: a backlog of a million and a half, high records for 10 s.
     #[arg(long)]
     pub quick: bool,
     /// Another setting of the roles. May be repeated.
@@ -55,7 +55,7 @@ pub struct PriorityArgs {
 pub async fn run(args: &PriorityArgs) -> anyhow::Result<bool> {
     let mut args = args.clone();
     if args.quick {
-        (args.backlog, args.seconds) = (1_000_000, 10);
+        (args.backlog, args.seconds) = (1_500_000, 10);
     }
     let stack = Tiers::Stack.calm_stack().await?;
     warm_up(&stack, &args).await?;

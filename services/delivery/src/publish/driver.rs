@@ -24,8 +24,10 @@ use super::dead_letter::DeadLetter;
 use super::emission::{Emission, Failure, Job, JobId, Work};
 use super::lanes::{Lanes, Open};
 use super::metrics as names;
+use super::pace::Handed;
 use super::publisher::{Command, End, EndKind, PublishSettings, Publisher};
 use super::tracked::{Outcome, Tracked};
+use super::yielding::Yielding;
 
 /// Starts the task; ends arrive at the receiver. A dead letter too large for its topic goes to `payloads`; tracked records are
 /// claimed, and their ends noted, in `registry`.
@@ -59,7 +61,9 @@ pub fn start<T: Send + 'static>(
         published: names::Published::new(),
         by_output: ByOutput::default(),
         lanes: Lanes::new(Instant::now()),
+        yielding: Yielding::new(Instant::now()),
     };
+    names::backlog_limit(driver.settings.service, None);
     for priority in Priority::ALL {
         names::pass_ms(driver.settings.service, priority).set(0.0);
     }
@@ -94,6 +98,7 @@ struct Driver<T> {
     published: names::Published,
     by_output: ByOutput,
     lanes: Lanes,
+    yielding: Yielding,
 }
 
 /// How often the oldest record is looked for, at most: that walks through all that are due.
@@ -123,8 +128,9 @@ impl<T: Send + 'static> Driver<T> {
                     None => return,
                 },
                 _ = acks.recv_many(&mut ack_batch, 1024) => {
+                    let now_ms = self.clock.now_ms();
                     for (id, result) in ack_batch.drain(..) {
-                        self.acknowledged(id, result);
+                        self.acknowledged(id, result, now_ms);
                     }
                     self.published.tell();
                     self.by_output.tell();
@@ -245,6 +251,9 @@ impl<T: Send + 'static> Driver<T> {
         if open == Open::NONE {
             return;
         }
+        if self.yielding.look(now) {
+            names::backlog_limit(self.settings.service, self.yielding.limit_per_s());
+        }
         self.tracked
             .start_claims(self.clock.now_ms(), self.claims());
         let handed_over = self.publish_ready(open);
@@ -270,9 +279,9 @@ impl<T: Send + 'static> Driver<T> {
         usize::from(!has_probe)
     }
 
-    /// How many of each priority were handed over. `open`: those whose turn it is when the pass begins.
-    fn publish_ready(&mut self, mut open: Open) -> [usize; Priority::ALL.len()] {
-        let mut handed_over = [0; Priority::ALL.len()];
+    /// What was handed over of each priority. `open`: those whose turn it is when the pass begins.
+    fn publish_ready(&mut self, mut open: Open) -> [Handed; Priority::ALL.len()] {
+        let mut handed_over = [Handed::NONE; Priority::ALL.len()];
         let mut opened_ms = self.clock.now_ms();
         while self.emission.under_way() < self.settings.max_under_way {
             let now_ms = self.clock.now_ms();
@@ -289,13 +298,21 @@ impl<T: Send + 'static> Driver<T> {
                 break;
             };
             if !attempt.job.is_alive() {
-                self.end(id, EndKind::Abandoned, None);
+                self.end(id, EndKind::Abandoned, None, now_ms);
                 continue;
             }
-            if attempt.job.needs_claim(Instant::now()) {
+            if attempt.job.needs_claim(Instant::now) {
                 if let Some(job) = self.emission.finish(id) {
                     self.hold(job);
                 }
+                continue;
+            }
+            let late_ms = attempt.job.late_ms(now_ms);
+            let priority = attempt.job.priority();
+            if self.yielding.waits(priority, late_ms) {
+                self.emission.put_back(id);
+                self.lanes.yields(priority, Instant::now());
+                open = self.lanes.open(Instant::now());
                 continue;
             }
             let outgoing = match &attempt.job.work {
@@ -308,23 +325,26 @@ impl<T: Send + 'static> Driver<T> {
                     tracing::debug!("an acknowledgement came after the publisher had ended");
                 }
             });
-            let priority = outgoing.priority;
             if self.sink.publish(&outgoing, acknowledge).is_err() {
                 self.emission.put_back(id);
                 self.lanes.refused(priority);
                 open = self.lanes.open(Instant::now());
-            } else if let Some(count) = handed_over.get_mut(priority.index()) {
-                *count += 1;
+            } else if let Some(handed) = handed_over.get_mut(priority.index()) {
+                handed.add(late_ms);
+                self.yielding.handed(id, priority, late_ms, Instant::now);
             }
         }
         handed_over
     }
 
-    fn acknowledged(&mut self, id: JobId, result: Result<Published, PortError>) {
+    fn acknowledged(&mut self, id: JobId, result: Result<Published, PortError>, now_ms: EpochMs) {
+        if self.yielding.awaits(id) {
+            self.yielding.answered(result.is_ok(), Instant::now());
+        }
         let error = match result {
             Ok(published) => {
                 self.close_breaker();
-                self.end(id, EndKind::Published, Some(published));
+                self.end(id, EndKind::Published, Some(published), now_ms);
                 return;
             }
             Err(error) => error,
@@ -336,7 +356,6 @@ impl<T: Send + 'static> Driver<T> {
             self.store_letter(job, letter);
             return;
         }
-        let now_ms = self.clock.now_ms();
         let wait = backoff(
             self.emission.failures(id),
             self.settings.retry_first,
@@ -404,12 +423,11 @@ impl<T: Send + 'static> Driver<T> {
         }
     }
 
-    fn end(&mut self, id: JobId, kind: EndKind, published: Option<Published>) {
+    fn end(&mut self, id: JobId, kind: EndKind, published: Option<Published>, now_ms: EpochMs) {
         let Some(job) = self.emission.finish(id) else {
             tracing::error!(?id, "a record ended twice");
             return;
         };
-        let now_ms = self.clock.now_ms();
         let (kind, state) = match (&job.work, kind, published) {
             (Work::Publish(record), EndKind::Published, Some(published)) => {
                 let turn_ms = record.due_ms.max(job.not_before_ms);

@@ -63,7 +63,15 @@ impl<T> Job<T> {
         }
     }
 
-    fn priority(&self) -> Priority {
+    /// How late it is at `now_ms`. A dead letter is due at once, and never late.
+    pub(super) fn late_ms(&self, now_ms: EpochMs) -> EpochMs {
+        match &self.work {
+            Work::Publish(_) => now_ms.saturating_sub(self.due_ms()),
+            Work::DeadLetter(_) => 0,
+        }
+    }
+
+    pub(super) fn priority(&self) -> Priority {
         match &self.work {
             Work::Publish(record) => record.priority,
             // A dead letter blocks its batch or partition: it is written like any standard record.
@@ -77,6 +85,13 @@ impl<T> Job<T> {
 pub struct JobId {
     place: usize,
     turn: u32,
+}
+
+#[cfg(test)]
+impl JobId {
+    pub(super) const fn of(place: usize) -> Self {
+        Self { place, turn: 0 }
+    }
 }
 
 /// A job with its history.
@@ -342,13 +357,13 @@ impl<T> Emission<T> {
 
 impl<T> Job<T> {
     /// Whether it is tracked, and was not claimed, or too long ago, to be published.
-    pub(super) fn needs_claim(&self, now: Instant) -> bool {
+    pub(super) fn needs_claim(&self, now: impl FnOnce() -> Instant) -> bool {
         let publishes = matches!(self.work, Work::Publish(_));
         publishes
             && self
                 .tracking
                 .as_ref()
-                .is_some_and(|one| !one.is_claimed(now))
+                .is_some_and(|one| !one.is_claimed(now()))
     }
 
     /// Whether the owner still wants it.

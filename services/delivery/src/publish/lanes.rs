@@ -6,10 +6,12 @@ use std::time::Duration;
 use delayq_core::priority::Priority;
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::pace::{Handed, Pace};
 
 /// Wait after a producer's queue was full.
 const FULL_WAIT: Duration = Duration::from_millis(2);
+/// Wait of a backlog that has used up its room.
+const YIELDS: Duration = Duration::from_millis(5);
 
 /// The priorities that may be handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Lanes([Lane; Priority::ALL.len()]);
 struct Lane {
     pace: Pace,
     full: bool,
+    /// Its backlog waits until then.
+    yields_until: Instant,
 }
 
 impl Lanes {
@@ -51,6 +55,7 @@ impl Lanes {
         Self(Priority::ALL.map(|_| Lane {
             pace: Pace::new(now),
             full: false,
+            yields_until: now,
         }))
     }
 
@@ -69,9 +74,16 @@ impl Lanes {
             true => now + FULL_WAIT,
             false => now,
         };
-        up_to_it
-            .next_back()
-            .map_or(room, |lane| lane.pace.next().max(room))
+        up_to_it.next_back().map_or(room, |lane| {
+            lane.pace.next().max(lane.yields_until).max(room)
+        })
+    }
+
+    /// The backlog of this priority waits a little for a higher one.
+    pub fn yields(&mut self, priority: Priority, now: Instant) {
+        if let Some(lane) = self.0.get_mut(priority.index()) {
+            lane.yields_until = now + YIELDS;
+        }
     }
 
     /// A record was refused, since the queue of this priority is full.
@@ -88,16 +100,16 @@ impl Lanes {
         }
     }
 
-    /// A pass at `now` handed over so many records of each priority. Answers with how far passes of those are apart now whose
+    /// What a pass at `now` handed over of each priority. Answers with how far passes of those are apart now whose
     /// distance has changed.
     pub fn passed(
         &mut self,
-        records: [usize; Priority::ALL.len()],
+        handed: [Handed; Priority::ALL.len()],
         now: Instant,
     ) -> impl Iterator<Item = (Priority, Duration)> {
-        let changed = self.0.iter_mut().zip(records).map(move |(lane, records)| {
+        let changed = self.0.iter_mut().zip(handed).map(move |(lane, handed)| {
             let before = lane.pace.distance();
-            lane.pace.passed(records, now);
+            lane.pace.passed(handed, now);
             Some(lane.pace.distance()).filter(|distance| *distance != before)
         });
         let of_priority = Priority::ALL.into_iter().zip(changed);
@@ -129,13 +141,25 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_that_yields_waits_alone_and_not_for_long() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(now);
+        lanes.yields(Priority::Standard, now);
+        assert_eq!(open(&lanes, now), [true, false, true]);
+        assert_eq!(lanes.next(Priority::Standard, now), now + YIELDS);
+        assert_eq!(open(&lanes, now + YIELDS), [true, true, true]);
+    }
+
+    #[test]
     fn a_flood_of_one_priority_sets_no_pace_for_another() {
         let started = Instant::now();
         let mut lanes = Lanes::new(started);
         let mut changed = Vec::new();
         for ms in 0..=100 {
             let now = started + Duration::from_millis(ms);
-            changed.extend(lanes.passed([0, 50, 0], now));
+            let mut handed = [Handed::NONE; Priority::ALL.len()];
+            (0..50).for_each(|_| handed[1].add(0));
+            changed.extend(lanes.passed(handed, now));
         }
         let now = started + Duration::from_millis(101);
         assert_eq!(open(&lanes, now), [true, false, true]);

@@ -22,6 +22,14 @@ pub const BREAKER_OPEN: &str = "delayq_breaker_open";
 pub const OLDEST_OVERDUE_MS: &str = "delayq_publish_oldest_overdue_ms";
 /// Gauge, milliseconds: how far apart records are handed to the producer in passes; 0 while few are due. Labels: service, priority.
 pub const PASS_MS: &str = "delayq_publish_pass_ms";
+/// Gauge, records/s: how fast a backlog of standard and low records is handed over at most, because answers for high ones have
+/// grown slow; 0 while it is not held back. Label: service.
+pub const BACKLOG_LIMIT: &str = "delayq_publish_backlog_limit_per_s";
+
+/// Sets [`BACKLOG_LIMIT`].
+pub(super) fn backlog_limit(service: &'static str, limit_per_s: Option<f64>) {
+    ::metrics::gauge!(BACKLOG_LIMIT, "service" => service).set(limit_per_s.unwrap_or(0.0));
+}
 
 /// [`PASS_MS`] of one priority.
 pub(super) fn pass_ms(service: &'static str, priority: Priority) -> Gauge {
@@ -109,6 +117,10 @@ pub fn describe() {
         PASS_MS,
         ::metrics::Unit::Milliseconds,
         "How far apart records are handed to the producer in passes"
+    );
+    ::metrics::describe_gauge!(
+        BACKLOG_LIMIT,
+        "How fast a backlog is handed over at most beside high records; 0: as fast as goes"
     );
     ::metrics::describe_gauge!(
         OLDEST_OVERDUE_MS,

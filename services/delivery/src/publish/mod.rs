@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod pace;
 pub mod publisher;
 pub mod tracked;
+pub mod yielding;
 
 pub use dead_letter::DeadLetter;
 pub use driver::start;

@@ -3,10 +3,12 @@
 //!
 //! A producer sends a request for each partition as often as it is given something for it. At 2,000 records/s over 6
 //! partitions that is nearly a request a record, which costs client and broker more than the record in it. A pass each
-//! [`LONGEST`] makes records travel together; at a low rate nothing waits.
+//! [`LONGEST`] makes records travel together; at a low rate nothing waits. Records that are late anyway wait longer for others, so
+//! that a backlog goes in large requests: a tenth of how late they are, at most [`LONGEST_LATE`].
 
 use std::time::Duration;
 
+use delayq_core::clock::EpochMs;
 use tokio::time::Instant;
 
 /// Up to this rate (records/s) nothing waits.
@@ -15,14 +17,53 @@ const FREE_PER_S: f64 = 250.0;
 const FULL_PER_S: f64 = 2_000.0;
 /// Most that a record waits for others, a fifth of the lateness that is promised of 99 %.
 const LONGEST: Duration = Duration::from_millis(5);
+/// Most that a record waits for others that is late by ten times as much.
+const LONGEST_LATE: Duration = Duration::from_millis(25);
 /// The rate is looked at this often.
 const WINDOW: Duration = Duration::from_millis(50);
+
+/// Records that were handed over together.
+#[derive(Debug, Clone, Copy)]
+pub struct Handed {
+    records: usize,
+    least_late_ms: EpochMs,
+}
+
+impl Handed {
+    /// None yet.
+    pub const NONE: Self = Self {
+        records: 0,
+        least_late_ms: 0,
+    };
+
+    /// One more, so late.
+    pub fn add(&mut self, late_ms: EpochMs) {
+        self.join(Self {
+            records: 1,
+            least_late_ms: late_ms,
+        });
+    }
+
+    fn join(&mut self, other: Self) {
+        self.least_late_ms = match (self.records, other.records) {
+            (_, 0) => self.least_late_ms,
+            (0, _) => other.least_late_ms,
+            _ => self.least_late_ms.min(other.least_late_ms),
+        };
+        self.records += other.records;
+    }
+
+    /// None of them is less late.
+    fn late(self) -> Duration {
+        Duration::from_millis(self.least_late_ms.max(0).unsigned_abs())
+    }
+}
 
 /// When the next pass may be.
 #[derive(Debug)]
 pub struct Pace {
     began: Instant,
-    handed: usize,
+    handed: Handed,
     distance: Duration,
     next: Instant,
 }
@@ -33,7 +74,7 @@ impl Pace {
     pub const fn new(now: Instant) -> Self {
         Self {
             began: now,
-            handed: 0,
+            handed: Handed::NONE,
             distance: Duration::ZERO,
             next: now,
         }
@@ -51,18 +92,19 @@ impl Pace {
         self.distance
     }
 
-    /// A pass at `now` handed over so many records.
-    pub fn passed(&mut self, records: usize, now: Instant) {
-        self.handed += records;
+    /// What a pass at `now` handed over.
+    pub fn passed(&mut self, handed: Handed, now: Instant) {
+        self.handed.join(handed);
         let took = now.saturating_duration_since(self.began);
         if took >= WINDOW {
-            let per_s = self.handed as f64 / took.as_secs_f64();
+            let per_s = self.handed.records as f64 / took.as_secs_f64();
             let share = (per_s - FREE_PER_S) / (FULL_PER_S - FREE_PER_S);
-            self.distance = LONGEST.mul_f64(share.clamp(0.0, 1.0));
+            let longest = LONGEST.max(LONGEST_LATE.min(self.handed.late() / 10));
+            self.distance = longest.mul_f64(share.clamp(0.0, 1.0));
             self.began = now;
-            self.handed = 0;
+            self.handed = Handed::NONE;
         }
-        if records > 0 {
+        if handed.records > 0 {
             self.next = now + self.distance;
         }
     }
@@ -72,14 +114,20 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn records(count: usize, late_ms: EpochMs) -> Handed {
+        let mut handed = Handed::NONE;
+        (0..count).for_each(|_| handed.add(late_ms));
+        handed
+    }
+
     /// A second of passes as close as they may be, at this rate.
-    fn a_second(pace: &mut Pace, started: Instant, per_s: usize) -> usize {
+    fn a_second(pace: &mut Pace, started: Instant, per_s: usize, late_ms: EpochMs) -> usize {
         let (mut passes, mut handed) = (0, 0);
         for ms in 0..1_000 {
             let due = per_s * ms / 1_000;
             let now = started + Duration::from_millis(u64::try_from(ms).unwrap());
             if due > handed && now >= pace.next() {
-                pace.passed(due - handed, now);
+                pace.passed(records(due - handed, late_ms), now);
                 handed = due;
                 passes += 1;
             }
@@ -92,7 +140,7 @@ mod tests {
         let started = Instant::now();
         let pace_at = |per_s| {
             let mut pace = Pace::new(started);
-            (a_second(&mut pace, started, per_s), pace.distance())
+            (a_second(&mut pace, started, per_s, 0), pace.distance())
         };
         let (passes, distance) = pace_at(200);
         assert_eq!(distance, Duration::ZERO);
@@ -111,10 +159,32 @@ mod tests {
     fn after_a_flood_nothing_waits_again() {
         let started = Instant::now();
         let mut pace = Pace::new(started);
-        a_second(&mut pace, started, 100_000);
-        pace.passed(1, started + Duration::from_secs(5));
+        a_second(&mut pace, started, 100_000, 0);
+        pace.passed(records(1, 0), started + Duration::from_secs(5));
         let later = started + Duration::from_secs(10);
-        pace.passed(1, later);
+        pace.passed(records(1, 0), later);
         assert_eq!((pace.distance(), pace.next()), (Duration::ZERO, later));
+    }
+
+    #[test]
+    fn what_is_late_anyway_travels_in_larger_company() {
+        let started = Instant::now();
+        let distance = |late_ms| {
+            let mut pace = Pace::new(started);
+            a_second(&mut pace, started, 100_000, late_ms);
+            pace.distance()
+        };
+        assert_eq!(distance(50), LONGEST);
+        assert_eq!(distance(100), Duration::from_millis(10));
+        assert_eq!(distance(10_000), LONGEST_LATE);
+    }
+
+    #[test]
+    fn one_record_on_time_is_enough_for_none_to_wait_longer() {
+        let mut handed = records(10, 60_000);
+        handed.add(3);
+        handed.join(Handed::NONE);
+        handed.join(records(10, 60_000));
+        assert_eq!((handed.records, handed.late().as_millis()), (21, 3));
     }
 }

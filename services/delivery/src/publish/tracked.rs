@@ -80,7 +80,7 @@ impl<T: Send + 'static> Tracked<T> {
 
     /// Takes a job that must be claimed before it may go on; gives the others back.
     pub(super) fn take(&mut self, job: Job<T>) -> Option<Job<T>> {
-        if !job.needs_claim(Instant::now()) {
+        if !job.needs_claim(Instant::now) {
             return Some(job);
         }
         let lead_ms = self.registry.settings().claim_lead_ms;

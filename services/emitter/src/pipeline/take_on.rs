@@ -117,9 +117,10 @@ impl Emitter {
         let each = |one: &Scheduled| one.memory_bytes() + IN_HAND_OVERHEAD_BYTES;
         let memory_bytes = records.iter().map(each).sum();
         let last_due_ms = records.iter().map(|one| one.due_ms).max();
+        let now_ms = self.clock.now_ms();
         // What is due later goes back at once.
         let held_ms = last_due_ms.map_or(0, |due_ms| {
-            let wait_ms = due_ms.saturating_sub(self.clock.now_ms());
+            let wait_ms = due_ms.saturating_sub(now_ms);
             wait_ms.clamp(0, self.hold_ms())
         });
         let (message, alive) = self.held.hold(
@@ -153,7 +154,7 @@ impl Emitter {
                 not_before_ms: EpochMs::MIN,
                 refusal: refusal.clone(),
             };
-            if one.refusal.is_none() && self.refuse(&mut one) {
+            if one.refusal.is_none() && self.refuse(&mut one, now_ms) {
                 // A reference is not loaded: whatever it names may be somebody else's.
                 refused.push(one.into_job());
             } else {
@@ -197,12 +198,8 @@ impl Emitter {
 
     /// Whether a record may not be published at all; then it is a dead letter, and its source is not remembered, so that a
     /// forged one does not make the true one of that source a duplicate.
-    fn refuse(&self, one: &mut Undone) -> bool {
-        let checked = self
-            .settings
-            .outputs
-            .check(&one.record, self.clock.now_ms());
-        let Err(refusal) = checked else {
+    fn refuse(&self, one: &mut Undone, now_ms: EpochMs) -> bool {
+        let Err(refusal) = self.settings.outputs.check(&one.record, now_ms) else {
             return false;
         };
         metrics::counter!(names::REFUSED, "reason" => refusal.code).increment(1);
