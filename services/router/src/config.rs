@@ -9,6 +9,8 @@ use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
 use delayq_delivery::registry::RegistrySettings;
 
+use crate::compression::Levels;
+
 /// Settings. Times in milliseconds unless they are a `Duration`; sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct RouterSettings {
@@ -30,6 +32,8 @@ pub struct RouterSettings {
     pub writer: String,
     /// How long after its due time the store may forget a batch.
     pub expire_after_ms: i64,
+    /// zstd levels of batches in the store.
+    pub store_levels: Levels,
     /// Largest encoded batch in the store.
     pub store_batch_bytes: usize,
     /// Writes to the store at once.

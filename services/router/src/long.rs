@@ -15,7 +15,10 @@ use delayq_core::record::{QueueGroup, Scheduled};
 use delayq_delivery::pacer::Pacer;
 use delayq_delivery::payloads::Payloads;
 use delayq_delivery::queue::{QueueSender, Sent, unsendable};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
+use crate::compression::{Compression, Levels};
 use crate::hot_keys::HotKeys;
 use crate::metrics as names;
 use crate::partitions::Ticket;
@@ -38,8 +41,10 @@ pub struct LongSettings {
     pub writer: String,
     /// TTL beyond the due time.
     pub expire_after_ms: i64,
-    /// Sizes.
+    /// Sizes; its zstd level is not asked for.
     pub limits: SizeLimits,
+    /// zstd levels.
+    pub levels: Levels,
     /// Writes at once.
     pub concurrency: usize,
     /// First wait before another try.
@@ -59,13 +64,22 @@ pub struct LongWriter {
     clock: Arc<dyn Clock>,
     health: Arc<dyn HealthReport>,
     pacer: Pacer,
-    ratio: PackingRatio,
+    ratio: Arc<PackingRatio>,
+    compression: Compression,
+    /// One batch at a time is made small.
+    small_turns: Arc<Semaphore>,
     sequence: AtomicU64,
     ensured: Mutex<HashSet<ShardId>>,
     hot_keys: Mutex<HotKeys>,
 }
 
 const COMPONENT: &str = "long tier (router)";
+
+/// How long a batch waits for its turn to be made small.
+const SMALL_TURN: Duration = Duration::from_secs(1);
+
+/// Batches, and the records that fit none.
+type Encoded = (Vec<EncodedBatch<Ticket>>, Vec<(Scheduled, Ticket)>);
 
 impl LongWriter {
     /// A writer.
@@ -81,7 +95,9 @@ impl LongWriter {
     ) -> Self {
         Self {
             pacer: Pacer::new(settings.concurrency),
-            ratio: PackingRatio::default(),
+            ratio: Arc::default(),
+            compression: Compression::new(settings.levels, Instant::now()),
+            small_turns: Arc::new(Semaphore::new(1)),
             settings,
             store,
             shards,
@@ -112,14 +128,14 @@ impl LongWriter {
         items: Vec<(Scheduled, Ticket)>,
         report: impl Fn(Sent<Ticket>) + Send + Sync,
     ) {
-        let (batches, too_large) = encode_within(items, self.settings.limits, &self.ratio);
+        let (batches, too_large) = self.encode(items).await;
         self.write_batches(key, batches, &report).await;
         // After the others, which need not wait for the payload table.
         let references = self
             .payloads
             .store_all(too_large, &Ticket::is_alive, &mut |sent| report(sent))
             .await;
-        let (batches, too_large) = encode_within(references, self.settings.limits, &self.ratio);
+        let (batches, too_large) = self.encode(references).await;
         self.write_batches(key, batches, &report).await;
         if !too_large.is_empty() {
             let detail = format!(
@@ -131,6 +147,44 @@ impl LongWriter {
                 "record-too-large",
                 &detail,
             )));
+        }
+    }
+
+    async fn encode(&self, items: Vec<(Scheduled, Ticket)>) -> Encoded {
+        let bytes = items.iter().map(|(record, _)| record.memory_bytes()).sum();
+        let fast = self.compression.fast();
+        let zstd_level = self.compression.level(bytes, Instant::now());
+        let limits = |zstd_level| SizeLimits {
+            zstd_level,
+            ..self.settings.limits
+        };
+        let turn = match zstd_level == fast {
+            true => None,
+            false => timeout(SMALL_TURN, self.small_turns.clone().acquire_owned())
+                .await
+                .ok(),
+        };
+        let Some(turn) = turn else {
+            metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(fast));
+            return encode_within(items, limits(fast), &self.ratio);
+        };
+        metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(zstd_level));
+        let (limits, ratio) = (limits(zstd_level), self.ratio.clone());
+        let encoding = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let encoded = encode_within(items, limits, &ratio);
+            drop(turn);
+            (encoded, began.elapsed())
+        });
+        match encoding.await {
+            Ok((encoded, took)) => {
+                self.compression.took(zstd_level, bytes, took);
+                encoded
+            }
+            // Its records are gone from here: only a restart repeats them.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and nothing was confirmed.
+            Err(_) => (Vec::new(), Vec::new()),
         }
     }
 

@@ -20,6 +20,8 @@ pub const WIDE_BUCKETS: &str = "delayq_router_wide_buckets";
 pub const COMMITS: &str = "delayq_router_commits_total";
 /// Counter: batches written to the long tier.
 pub const STORED: &str = "delayq_router_batches_stored_total";
+/// Gauge: zstd level of the last batch of the long tier.
+pub const LONG_ZSTD_LEVEL: &str = "delayq_router_long_zstd_level";
 /// Counter: records sent to the queues as well because their bucket was closing: each may become a duplicate.
 pub const SENT_TOO: &str = "delayq_router_closing_bucket_records_total";
 /// Counter: reads of a shard's state after a write. Label: outcome (`read`, `skipped`).
@@ -90,6 +92,10 @@ pub fn describe() {
     );
     describe_counter!(COMMITS, "Offset commits by outcome");
     describe_counter!(STORED, "Batches written to the long tier");
+    describe_gauge!(
+        LONG_ZSTD_LEVEL,
+        "zstd level of the last batch of the long tier"
+    );
     describe_counter!(
         SENT_TOO,
         "Records sent to the queues as well because their bucket was closing"

@@ -122,6 +122,9 @@ fn ranges_have_two_ends() {
     one_fault(&["packing.zstd_level"], "1 to 19", |config| {
         config.packing.zstd_level = 0;
     });
+    one_fault(&["packing.zstd_level_max"], "1 to 19", |config| {
+        config.packing.zstd_level_max = 20;
+    });
     one_fault(&["router.metadata_max_bytes"], "4KiB", |config| {
         config.router.metadata_max_bytes = ByteSize::bytes(4097);
     });
