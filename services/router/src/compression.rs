@@ -5,10 +5,15 @@
 //! gain less than 2 %; level 15 takes 50 to 80 times as long, and 6 to 10 % less room (`bench cost` says what that is worth). Below
 //! 1 batches grow by half.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use delayq_core::packer::{EncodedBatch, PackingRatio, SizeLimits, encode_within};
+use delayq_core::record::Scheduled;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use crate::metrics as names;
 
 /// Of one processor's time, what small batches may take.
 const SHARE: f64 = 0.2;
@@ -22,6 +27,12 @@ const WEIGHT: f64 = 0.1;
 const DRIFT: f64 = 0.1;
 /// The rate is looked at this often: groups whose time comes at once are no flood yet.
 const WINDOW: Duration = Duration::from_secs(5);
+
+/// How long a batch waits for its turn to be made small.
+const TURN_WAIT: Duration = Duration::from_secs(1);
+
+/// Batches, and the records that fit none.
+pub type Encoded<T> = (Vec<EncodedBatch<T>>, Vec<(Scheduled, T)>);
 
 /// zstd levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub struct Levels {
 pub struct Compression {
     levels: Levels,
     seen: Mutex<Seen>,
+    /// One batch at a time is made small.
+    turns: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -52,7 +65,7 @@ struct Seen {
 impl Compression {
     /// Nothing was compressed yet.
     #[must_use]
-    pub const fn new(levels: Levels, now: Instant) -> Self {
+    pub fn new(levels: Levels, now: Instant) -> Self {
         Self {
             levels,
             seen: Mutex::new(Seen {
@@ -61,18 +74,64 @@ impl Compression {
                 bytes_per_s: 0.0,
                 s_per_byte: FIRST_S_PER_BYTE,
             }),
+            turns: Arc::new(Semaphore::new(1)),
         }
     }
 
-    /// The level that takes next to no time.
-    #[must_use]
-    pub const fn fast(&self) -> i32 {
-        self.levels.fast
+    /// Encodes a group as [`encode_within`] does, at the level that there is time for; that of `limits` is not asked for.
+    pub async fn encode<T: Send + 'static>(
+        &self,
+        items: Vec<(Scheduled, T)>,
+        limits: SizeLimits,
+        ratio: &Arc<PackingRatio>,
+    ) -> Encoded<T> {
+        if items.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        let bytes = items.iter().map(|(record, _)| record.memory_bytes()).sum();
+        let turn = self.turn(bytes).await;
+        let zstd_level = match turn {
+            Some(_) => self.levels.small,
+            None => self.levels.fast,
+        };
+        metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(zstd_level));
+        let limits = SizeLimits {
+            zstd_level,
+            ..limits
+        };
+        let Some(turn) = turn else {
+            return encode_within(items, limits, ratio);
+        };
+        let ratio = ratio.clone();
+        let encoding = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let encoded = encode_within(items, limits, &ratio);
+            drop(turn);
+            (encoded, began.elapsed())
+        });
+        match encoding.await {
+            Ok((encoded, took)) => {
+                self.took(bytes, took);
+                encoded
+            }
+            // Its records are gone from here: only a restart repeats them.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and nothing was confirmed.
+            Err(_) => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// The turn of records to be made small; `None`: there is no time for it.
+    async fn turn(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        if self.level(bytes, Instant::now()) == self.levels.fast {
+            return None;
+        }
+        let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned());
+        turn.await.ok()?.ok()
     }
 
     /// The level for records that take so many bytes of memory, which are compressed now.
-    #[must_use]
-    pub fn level(&self, bytes: usize, now: Instant) -> i32 {
+    fn level(&self, bytes: usize, now: Instant) -> i32 {
         let Ok(mut seen) = self.seen.lock() else {
             return self.levels.fast;
         };
@@ -85,13 +144,10 @@ impl Compression {
         }
     }
 
-    /// What it took to compress them.
-    pub fn took(&self, level: i32, bytes: usize, took: Duration) {
-        if level != self.levels.small || bytes == 0 {
-            return;
-        }
+    /// What it took to make them small.
+    fn took(&self, bytes: usize, took: Duration) {
         if let Ok(mut seen) = self.seen.lock() {
-            let measured = took.as_secs_f64() / bytes as f64;
+            let measured = took.as_secs_f64() / bytes.max(1) as f64;
             seen.s_per_byte += (measured - seen.s_per_byte) * WEIGHT;
         }
     }
@@ -114,6 +170,9 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use delayq_core::priority::Priority;
+    use delayq_core::record::{Path, Record, Source, TopicPartition};
+
     use super::*;
 
     const LEVELS: Levels = Levels { fast: 1, small: 15 };
@@ -126,8 +185,10 @@ mod tests {
         for n in 0..seconds * batches_per_s {
             let now = from + Duration::from_secs(1) * n / batches_per_s;
             let level = compression.level(BATCH_BYTES, now);
-            compression.took(level, BATCH_BYTES, took);
-            small += u32::from(level == LEVELS.small);
+            if level == LEVELS.small {
+                compression.took(BATCH_BYTES, took);
+                small += 1;
+            }
         }
         small * 100 / (seconds * batches_per_s)
     }
@@ -175,5 +236,59 @@ mod tests {
         let compression = Compression::new(LEVELS, now);
         assert_eq!(compression.level(600_000, now), LEVELS.fast);
         assert_eq!(compression.level(400_000, now), LEVELS.small);
+    }
+
+    /// Encoded bytes of 30 records, and how many there are after.
+    async fn encoded(compression: &Compression) -> (usize, usize) {
+        let items = (0..30).map(|n| {
+            let record = Scheduled {
+                source: Source {
+                    at: TopicPartition::new("orders.delay", 0),
+                    offset: n,
+                },
+                output_topic: "orders".into(),
+                priority: Priority::Standard,
+                due_ms: n,
+                timestamp_ms: n,
+                id: None,
+                path: Path::Long,
+                record: Record {
+                    value: Some(format!("{n}{n}{n}").repeat(100).into()),
+                    ..Record::default()
+                },
+                payload: None,
+                limit: None,
+            };
+            (record, n)
+        });
+        let limits = SizeLimits {
+            wanted_bytes: 350_000,
+            largest_bytes: 350_000,
+            memory_bytes: 4 << 20,
+            zstd_level: 1,
+        };
+        let ratio = Arc::default();
+        let (batches, too_large) = compression.encode(items.collect(), limits, &ratio).await;
+        assert!(too_large.is_empty());
+        let bytes = batches.iter().map(|batch| batch.bytes.len()).sum();
+        (bytes, batches.iter().map(|batch| batch.items.len()).sum())
+    }
+
+    #[tokio::test]
+    async fn small_batches_hold_the_same_records_in_less_room() {
+        let with = |small| Compression::new(Levels { fast: 1, small }, Instant::now());
+        let ((fast, all), (small, all_too)) = (encoded(&with(1)).await, encoded(&with(15)).await);
+        assert_eq!((all, all_too), (30, 30));
+        assert!(small < fast, "{small} of {fast}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gets_no_turn_is_packed_fast() {
+        let compression = Compression::new(LEVELS, Instant::now());
+        let held = compression.turns.clone().acquire_owned().await;
+        let without_turn = encoded(&compression).await;
+        drop(held);
+        let fast = Compression::new(Levels { fast: 1, small: 1 }, Instant::now());
+        assert_eq!(without_turn, encoded(&fast).await);
     }
 }

@@ -9,16 +9,15 @@ use delayq_core::bucket::{Bucket, BucketKey, ShardId, sort_key};
 use delayq_core::clock::Clock;
 use delayq_core::error::{Backoff, ErrorClass, PortError};
 use delayq_core::handover::{HandoverTimes, ShardRow, may_skip_state_read, shard_time_ms};
-use delayq_core::packer::{EncodedBatch, PackingRatio, SizeLimits, encode_within};
+use delayq_core::packer::{EncodedBatch, PackingRatio, SizeLimits};
 use delayq_core::ports::{BatchStore, HealthReport, ShardState, StoredBatch, paired};
 use delayq_core::record::{QueueGroup, Scheduled};
 use delayq_delivery::pacer::Pacer;
 use delayq_delivery::payloads::Payloads;
 use delayq_delivery::queue::{QueueSender, Sent, unsendable};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::compression::{Compression, Levels};
+use crate::compression::{Compression, Encoded, Levels};
 use crate::hot_keys::HotKeys;
 use crate::metrics as names;
 use crate::partitions::Ticket;
@@ -66,20 +65,12 @@ pub struct LongWriter {
     pacer: Pacer,
     ratio: Arc<PackingRatio>,
     compression: Compression,
-    /// One batch at a time is made small.
-    small_turns: Arc<Semaphore>,
     sequence: AtomicU64,
     ensured: Mutex<HashSet<ShardId>>,
     hot_keys: Mutex<HotKeys>,
 }
 
 const COMPONENT: &str = "long tier (router)";
-
-/// How long a batch waits for its turn to be made small.
-const SMALL_TURN: Duration = Duration::from_secs(1);
-
-/// Batches, and the records that fit none.
-type Encoded = (Vec<EncodedBatch<Ticket>>, Vec<(Scheduled, Ticket)>);
 
 impl LongWriter {
     /// A writer.
@@ -97,7 +88,6 @@ impl LongWriter {
             pacer: Pacer::new(settings.concurrency),
             ratio: Arc::default(),
             compression: Compression::new(settings.levels, Instant::now()),
-            small_turns: Arc::new(Semaphore::new(1)),
             settings,
             store,
             shards,
@@ -150,42 +140,9 @@ impl LongWriter {
         }
     }
 
-    async fn encode(&self, items: Vec<(Scheduled, Ticket)>) -> Encoded {
-        let bytes = items.iter().map(|(record, _)| record.memory_bytes()).sum();
-        let fast = self.compression.fast();
-        let zstd_level = self.compression.level(bytes, Instant::now());
-        let limits = |zstd_level| SizeLimits {
-            zstd_level,
-            ..self.settings.limits
-        };
-        let turn = match zstd_level == fast {
-            true => None,
-            false => timeout(SMALL_TURN, self.small_turns.clone().acquire_owned())
-                .await
-                .ok(),
-        };
-        let Some(turn) = turn else {
-            metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(fast));
-            return encode_within(items, limits(fast), &self.ratio);
-        };
-        metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(zstd_level));
-        let (limits, ratio) = (limits(zstd_level), self.ratio.clone());
-        let encoding = tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let encoded = encode_within(items, limits, &ratio);
-            drop(turn);
-            (encoded, began.elapsed())
-        });
-        match encoding.await {
-            Ok((encoded, took)) => {
-                self.compression.took(zstd_level, bytes, took);
-                encoded
-            }
-            // Its records are gone from here: only a restart repeats them.
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime ends, and nothing was confirmed.
-            Err(_) => (Vec::new(), Vec::new()),
-        }
+    async fn encode(&self, items: Vec<(Scheduled, Ticket)>) -> Encoded<Ticket> {
+        let limits = self.settings.limits;
+        self.compression.encode(items, limits, &self.ratio).await
     }
 
     async fn write_batches(
