@@ -18,7 +18,6 @@ use delayq_delivery::registry::RegistrySettings;
 use delayq_emitter::EmitterSettings;
 use delayq_kafka::{Compression, KafkaSettings, SinkSettings, SourceSettings};
 use delayq_router::RouterSettings;
-use delayq_router::compression::Levels;
 use delayq_runtime::config::{self, Config, HighRule, RouteConfig, RoutePriority, UnknownHeaders};
 use delayq_scheduler::SchedulerSettings;
 
@@ -286,10 +285,7 @@ pub fn router(config: &Config) -> anyhow::Result<RouterSettings> {
         shards: config.long.shards,
         writer: process_name(),
         expire_after_ms: ms(config.long.expire_after),
-        store_levels: Levels {
-            fast: config.packing.zstd_level,
-            small: config.packing.zstd_level_max.max(config.packing.zstd_level),
-        },
+        store_zstd_level_max: config.packing.zstd_level_max.max(config.packing.zstd_level),
         store_batch_bytes: config.packing.store_batch_bytes.as_usize(),
         store_concurrency: count(config.router.send_concurrency),
         memory_bytes: config.router.memory.as_usize(),

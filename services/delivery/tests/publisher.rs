@@ -170,6 +170,14 @@ fn scheduled(due_ms: i64) -> Scheduled {
     }
 }
 
+fn job(priority: Priority, due_ms: i64, ticket: u32) -> Job<u32> {
+    let record = Scheduled {
+        priority,
+        ..scheduled(due_ms)
+    };
+    Job::new(Work::Publish(Arc::new(record)), ticket, always_alive())
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_wall_clock_is_read_again_before_a_record_goes_out() {
     let bench = Bench::new();
@@ -210,13 +218,7 @@ async fn a_record_and_a_dead_letter_end_with_the_brokers_word_and_not_before() {
 async fn a_full_producer_holds_back_no_higher_priority_and_drops_nothing() {
     let bench = Bench::new();
     bench.sink.full_of(Some(Priority::Standard));
-    let of = |priority, ticket| {
-        let record = Scheduled {
-            priority,
-            ..scheduled(NOW_MS)
-        };
-        Job::new(Work::Publish(Arc::new(record)), ticket, always_alive())
-    };
+    let of = |priority, ticket| job(priority, NOW_MS, ticket);
     let both = vec![of(Priority::Standard, 1), of(Priority::High, 2)];
     assert!(bench.publisher.hold(both));
     tokio::time::sleep(MINUTE).await;
@@ -234,17 +236,10 @@ async fn a_full_producer_holds_back_no_higher_priority_and_drops_nothing() {
 /// confirmation takes 50 ms.
 async fn backlog_handed_over(high: bool) -> usize {
     let bench = Bench::new();
-    let of = |priority, due_ms| {
-        let record = Scheduled {
-            priority,
-            ..scheduled(due_ms)
-        };
-        Job::new(Work::Publish(Arc::new(record)), 0, always_alive())
-    };
     let mut handed_over = 0;
     for turn in 0..600 {
-        let backlog = (0..80).map(|_| of(Priority::Standard, NOW_MS - 5_000));
-        let on_time = high.then(|| of(Priority::High, NOW_MS));
+        let backlog = (0..80).map(|_| job(Priority::Standard, NOW_MS - 5_000, 0));
+        let on_time = high.then(|| job(Priority::High, NOW_MS, 0));
         assert!(bench.publisher.hold(backlog.chain(on_time).collect()));
         tokio::time::sleep(Duration::from_millis(5)).await;
         let standard = |priority: &Priority| *priority == Priority::Standard;

@@ -34,19 +34,10 @@ const TURN_WAIT: Duration = Duration::from_secs(1);
 /// Batches, and the records that fit none.
 pub type Encoded<T> = (Vec<EncodedBatch<T>>, Vec<(Scheduled, T)>);
 
-/// zstd levels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Levels {
-    /// Always affordable.
-    pub fast: i32,
-    /// While there is time.
-    pub small: i32,
-}
-
-/// Chooses between them.
+/// Chooses between the level that is always affordable and the one that makes batches small.
 #[derive(Debug)]
 pub struct Compression {
-    levels: Levels,
+    small_level: i32,
     seen: Mutex<Seen>,
     /// One batch at a time is made small.
     turns: Arc<Semaphore>,
@@ -63,11 +54,11 @@ struct Seen {
 }
 
 impl Compression {
-    /// Nothing was compressed yet.
+    /// Nothing was compressed yet. `small_level`: zstd's while there is time.
     #[must_use]
-    pub fn new(levels: Levels, now: Instant) -> Self {
+    pub fn new(small_level: i32, now: Instant) -> Self {
         Self {
-            levels,
+            small_level,
             seen: Mutex::new(Seen {
                 window_began: now,
                 window_bytes: 0.0,
@@ -78,7 +69,7 @@ impl Compression {
         }
     }
 
-    /// Encodes a group as [`encode_within`] does, at the level that there is time for; that of `limits` is not asked for.
+    /// Encodes a group as [`encode_within`] does: made small while there is time, else at the level of `limits`.
     pub async fn encode<T: Send + 'static>(
         &self,
         items: Vec<(Scheduled, T)>,
@@ -89,10 +80,13 @@ impl Compression {
             return (Vec::new(), Vec::new());
         }
         let bytes = items.iter().map(|(record, _)| record.memory_bytes()).sum();
-        let turn = self.turn(bytes).await;
+        let turn = match self.small_level == limits.zstd_level {
+            true => None,
+            false => self.turn(bytes).await,
+        };
         let zstd_level = match turn {
-            Some(_) => self.levels.small,
-            None => self.levels.fast,
+            Some(_) => self.small_level,
+            None => limits.zstd_level,
         };
         metrics::gauge!(names::LONG_ZSTD_LEVEL).set(f64::from(zstd_level));
         let limits = SizeLimits {
@@ -123,25 +117,20 @@ impl Compression {
 
     /// The turn of records to be made small; `None`: there is no time for it.
     async fn turn(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        if self.level(bytes, Instant::now()) == self.levels.fast {
+        if !self.has_time(bytes, Instant::now()) {
             return None;
         }
         let turn = timeout(TURN_WAIT, self.turns.clone().acquire_owned());
         turn.await.ok()?.ok()
     }
 
-    /// The level for records that take so many bytes of memory, which are compressed now.
-    fn level(&self, bytes: usize, now: Instant) -> i32 {
-        let Ok(mut seen) = self.seen.lock() else {
-            return self.levels.fast;
-        };
-        let takes_s = bytes as f64 * seen.s_per_byte;
-        let share = seen.bytes_per_s_with(bytes, now) * seen.s_per_byte;
-        if takes_s <= AT_ONCE.as_secs_f64() && share <= SHARE {
-            self.levels.small
-        } else {
-            self.levels.fast
-        }
+    /// Whether there is time to make records small that take so many bytes of memory and are compressed now.
+    fn has_time(&self, bytes: usize, now: Instant) -> bool {
+        self.seen.lock().is_ok_and(|mut seen| {
+            let takes_s = bytes as f64 * seen.s_per_byte;
+            let share = seen.bytes_per_s_with(bytes, now) * seen.s_per_byte;
+            takes_s <= AT_ONCE.as_secs_f64() && share <= SHARE
+        })
     }
 
     /// What it took to make them small.
@@ -175,7 +164,8 @@ mod tests {
 
     use super::*;
 
-    const LEVELS: Levels = Levels { fast: 1, small: 15 };
+    const FAST: i32 = 1;
+    const SMALL: i32 = 15;
     const BATCH_BYTES: usize = 25_000;
 
     /// How many of the batches of some seconds, so many each, were made small; one takes so long.
@@ -184,8 +174,7 @@ mod tests {
         let mut small = 0;
         for n in 0..seconds * batches_per_s {
             let now = from + Duration::from_secs(1) * n / batches_per_s;
-            let level = compression.level(BATCH_BYTES, now);
-            if level == LEVELS.small {
+            if compression.has_time(BATCH_BYTES, now) {
                 compression.took(BATCH_BYTES, took);
                 small += 1;
             }
@@ -198,7 +187,7 @@ mod tests {
     #[test]
     fn few_records_are_made_small_and_many_are_packed_fast() {
         let now = Instant::now();
-        let at = |rate| small(&Compression::new(LEVELS, now), now, rate, QUICK);
+        let at = |rate| small(&Compression::new(SMALL, now), now, rate, QUICK);
         assert_eq!(at(1), 100);
         assert_eq!(at(40), 100, "1,000 records/s");
         assert!(at(400) < 30, "{}", at(400));
@@ -207,25 +196,25 @@ mod tests {
     #[test]
     fn a_flood_changes_the_level_at_once_and_its_end_within_seconds() {
         let now = Instant::now();
-        let compression = Compression::new(LEVELS, now);
+        let compression = Compression::new(SMALL, now);
         assert!(small(&compression, now, 4_000, QUICK) < 3);
         let later = now + Duration::from_secs(21);
-        assert_eq!(compression.level(BATCH_BYTES, later), LEVELS.fast);
+        assert!(!compression.has_time(BATCH_BYTES, later));
         let later = later + WINDOW;
-        assert_eq!(compression.level(BATCH_BYTES, later), LEVELS.small);
+        assert!(compression.has_time(BATCH_BYTES, later));
     }
 
     #[test]
     fn a_slow_processor_makes_nothing_small_but_a_batch_at_times() {
         let now = Instant::now();
-        let compression = Compression::new(LEVELS, now);
+        let compression = Compression::new(SMALL, now);
         let slow = QUICK * 20;
         let share = small(&compression, now, 40, slow);
         assert!(share <= 5, "{share} in a hundred");
         let later = now + Duration::from_secs(20);
         let tried_again = (0..300).any(|s| {
             let now = later + Duration::from_secs(s);
-            compression.level(BATCH_BYTES, now) == LEVELS.small
+            compression.has_time(BATCH_BYTES, now)
         });
         assert!(tried_again);
     }
@@ -233,9 +222,9 @@ mod tests {
     #[test]
     fn a_batch_that_would_take_long_is_packed_fast() {
         let now = Instant::now();
-        let compression = Compression::new(LEVELS, now);
-        assert_eq!(compression.level(600_000, now), LEVELS.fast);
-        assert_eq!(compression.level(400_000, now), LEVELS.small);
+        let compression = Compression::new(SMALL, now);
+        assert!(!compression.has_time(600_000, now));
+        assert!(compression.has_time(400_000, now));
     }
 
     /// Encoded bytes of 30 records, and how many there are after.
@@ -265,7 +254,7 @@ mod tests {
             wanted_bytes: 350_000,
             largest_bytes: 350_000,
             memory_bytes: 4 << 20,
-            zstd_level: 1,
+            zstd_level: FAST,
         };
         let ratio = Arc::default();
         let (batches, too_large) = compression.encode(items.collect(), limits, &ratio).await;
@@ -276,19 +265,20 @@ mod tests {
 
     #[tokio::test]
     async fn small_batches_hold_the_same_records_in_less_room() {
-        let with = |small| Compression::new(Levels { fast: 1, small }, Instant::now());
-        let ((fast, all), (small, all_too)) = (encoded(&with(1)).await, encoded(&with(15)).await);
+        let with = |small_level| Compression::new(small_level, Instant::now());
+        let ((fast, all), (small, all_too)) =
+            (encoded(&with(FAST)).await, encoded(&with(SMALL)).await);
         assert_eq!((all, all_too), (30, 30));
         assert!(small < fast, "{small} of {fast}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_gets_no_turn_is_packed_fast() {
-        let compression = Compression::new(LEVELS, Instant::now());
+        let compression = Compression::new(SMALL, Instant::now());
         let held = compression.turns.clone().acquire_owned().await;
         let without_turn = encoded(&compression).await;
         drop(held);
-        let fast = Compression::new(Levels { fast: 1, small: 1 }, Instant::now());
+        let fast = Compression::new(FAST, Instant::now());
         assert_eq!(without_turn, encoded(&fast).await);
     }
 }

@@ -9,8 +9,6 @@ use delayq_delivery::publish::PublishSettings;
 use delayq_delivery::queue::QueueSettings;
 use delayq_delivery::registry::RegistrySettings;
 
-use crate::compression::Levels;
-
 /// Settings. Times in milliseconds unless they are a `Duration`; sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct RouterSettings {
@@ -32,8 +30,8 @@ pub struct RouterSettings {
     pub writer: String,
     /// How long after its due time the store may forget a batch.
     pub expire_after_ms: i64,
-    /// zstd levels of batches in the store.
-    pub store_levels: Levels,
+    /// zstd level of batches in the store while there is time; else that of the queues' messages.
+    pub store_zstd_level_max: i32,
     /// Largest encoded batch in the store.
     pub store_batch_bytes: usize,
     /// Writes to the store at once.

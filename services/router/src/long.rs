@@ -17,7 +17,7 @@ use delayq_delivery::payloads::Payloads;
 use delayq_delivery::queue::{QueueSender, Sent, unsendable};
 use tokio::time::Instant;
 
-use crate::compression::{Compression, Encoded, Levels};
+use crate::compression::{Compression, Encoded};
 use crate::hot_keys::HotKeys;
 use crate::metrics as names;
 use crate::partitions::Ticket;
@@ -40,10 +40,10 @@ pub struct LongSettings {
     pub writer: String,
     /// TTL beyond the due time.
     pub expire_after_ms: i64,
-    /// Sizes; its zstd level is not asked for.
+    /// Sizes, and the zstd level that is always affordable.
     pub limits: SizeLimits,
-    /// zstd levels.
-    pub levels: Levels,
+    /// The zstd level while there is time.
+    pub zstd_level_max: i32,
     /// Writes at once.
     pub concurrency: usize,
     /// First wait before another try.
@@ -87,7 +87,7 @@ impl LongWriter {
         Self {
             pacer: Pacer::new(settings.concurrency),
             ratio: Arc::default(),
-            compression: Compression::new(settings.levels, Instant::now()),
+            compression: Compression::new(settings.zstd_level_max, Instant::now()),
             settings,
             store,
             shards,

@@ -33,7 +33,6 @@ use delayq_embedded::{
     MemoryBatchStore, MemoryBroker, MemoryDelayQueue, MemoryHealth, MemoryMessageRegistry,
     MemoryPayloadStore, MemoryShardState, MemorySink, RuntimeClock,
 };
-use delayq_router::compression::Levels;
 use delayq_router::{RouterPorts, RouterSettings};
 use globset::{Glob, GlobSet};
 use tokio::sync::{mpsc, watch};
@@ -378,7 +377,7 @@ fn settings(max_wait_ms: i64) -> RouterSettings {
         shards: 1,
         writer: "w".to_owned(),
         expire_after_ms: 30 * 86_400_000,
-        store_levels: Levels { fast: 1, small: 1 },
+        store_zstd_level_max: 1,
         store_batch_bytes: 350_000,
         store_concurrency: 4,
         memory_bytes: 64 << 20,

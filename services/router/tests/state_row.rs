@@ -17,7 +17,6 @@ use delayq_delivery::queue::{QueueSender, QueueSettings, Sent};
 use delayq_embedded::{
     MemoryBatchStore, MemoryDelayQueue, MemoryHealth, MemoryPayloadStore, MemoryShardState,
 };
-use delayq_router::compression::Levels;
 use delayq_router::long::{LongKey, LongSettings, LongWriter};
 use delayq_router::partitions::{Delivered, Partitions};
 
@@ -75,7 +74,7 @@ async fn watermark_begun_at_skew(skew_ms: i64) -> Bucket {
                 memory_bytes: 4 << 20,
                 zstd_level: 1,
             },
-            levels: Levels { fast: 1, small: 15 },
+            zstd_level_max: 15,
             concurrency: 1,
             retry_first,
             retry_max,

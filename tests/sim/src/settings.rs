@@ -15,7 +15,6 @@ use delayq_delivery::queue::QueueSettings;
 use delayq_delivery::registry::RegistrySettings;
 use delayq_emitter::EmitterSettings;
 use delayq_router::RouterSettings;
-use delayq_router::compression::Levels;
 use delayq_scheduler::SchedulerSettings;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -241,7 +240,7 @@ impl Knobs {
             shards: self.shards,
             writer: writer.to_owned(),
             expire_after_ms: 30 * 24 * 3_600_000,
-            store_levels: Levels { fast: 1, small: 1 },
+            store_zstd_level_max: 1,
             store_batch_bytes: self.store_batch_bytes,
             store_concurrency: 32,
             memory_bytes: self.memory_bytes,

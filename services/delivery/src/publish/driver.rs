@@ -21,7 +21,8 @@ use crate::registry::Registry;
 use super::breaker::Breaker;
 use super::by_output::ByOutput;
 use super::dead_letter::DeadLetter;
-use super::emission::{Emission, Failure, Job, JobId, Work};
+use super::emission::{Emission, Failure, JobId};
+use super::job::{Job, Work};
 use super::lanes::{Lanes, Open};
 use super::metrics as names;
 use super::pace::Handed;
@@ -310,9 +311,10 @@ impl<T: Send + 'static> Driver<T> {
             let late_ms = attempt.job.late_ms(now_ms);
             let priority = attempt.job.priority();
             if self.yielding.waits(priority, late_ms) {
+                let now = Instant::now();
                 self.emission.put_back(id);
-                self.lanes.yields(priority, Instant::now());
-                open = self.lanes.open(Instant::now());
+                self.lanes.yields(priority, now);
+                open = self.lanes.open(now);
                 continue;
             }
             let outgoing = match &attempt.job.work {

@@ -9,7 +9,7 @@ use delayq_core::error::PortError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::emission::Job;
+use super::job::Job;
 
 /// How a job ended, confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::dead_letter::DeadLetter;
-use super::emission::{Job, Work};
+use super::job::{Job, Work};
 use super::publisher::EndKind;
 use crate::registry::Registry;
 
