@@ -19,8 +19,7 @@
 mod read;
 mod write;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use base64_simd::STANDARD_NO_PAD as BASE64;
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -182,7 +181,7 @@ pub(crate) fn decode_up_to(
 /// As a message body.
 #[must_use]
 pub fn to_text(encoded: &[u8]) -> String {
-    BASE64.encode(encoded)
+    BASE64.encode_to_string(encoded)
 }
 
 /// Length of [`to_text`] for `encoded_bytes`.
@@ -195,7 +194,7 @@ pub const fn text_bytes(encoded_bytes: usize) -> usize {
 pub fn from_text(text: &str) -> Result<Vec<Scheduled>, BatchFault> {
     decode(
         &BASE64
-            .decode(text.trim_end())
+            .decode_to_vec(text.trim_end())
             .map_err(|_| BatchFault::NotBase64)?,
     )
 }

@@ -1,19 +1,23 @@
 //! What an emitter may publish: what a router of the same policy could have decided on. A queue is no proof of who wrote to
 //! it: whoever may send to it must not be able to write to every topic that delayq's Kafka user may write to.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use globset::GlobSet;
 
 use crate::clock::EpochMs;
 use crate::headers::Refusal;
+use crate::priority::Priority;
 use crate::record::Scheduled;
 use crate::route::{Policy, is_topic_name};
 
 /// However short the longest delay is: due times beyond it are refused only when they are this far away as well, so that a
 /// limit may be lowered while records are under way.
 const DUE_ALWAYS_ALLOWED_MS: i64 = 86_400_000;
+
+/// Topics remembered as allowed, for each priority; then all are forgotten. Producers choose them, within `topics.allow`.
+const KNOWN_TOPICS: usize = 10_000;
 
 /// Which records may be published. A record under way was decided on by the policy of its time: see
 /// `docs/dead-letters.md` on changing it.
@@ -27,6 +31,30 @@ pub struct Outputs {
     /// Of output topics; `{target}` and `{priority}` stand for what they stand for in [`Policy::output_template`].
     templates: Vec<String>,
     due_max_ms: i64,
+    known: Known,
+}
+
+/// Topics found to be allowed, by priority: what the policy says of them does not change, and most records come out of few.
+#[derive(Debug, Clone, Default)]
+struct Known(Arc<Mutex<[HashSet<Arc<str>>; Priority::ALL.len()]>>);
+
+impl Known {
+    fn has(&self, topic: &str, priority: Priority) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(priority.index())
+            .is_some_and(|topics| topics.contains(topic))
+    }
+
+    fn add(&self, topic: &Arc<str>, priority: Priority) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topics) = known.get_mut(priority.index()) {
+            if topics.len() >= KNOWN_TOPICS {
+                topics.clear();
+            }
+            topics.insert(topic.clone());
+        }
+    }
 }
 
 impl Outputs {
@@ -53,6 +81,7 @@ impl Outputs {
                 .max()
                 .unwrap_or(DUE_ALWAYS_ALLOWED_MS)
                 .saturating_add(policy.max_timestamp_skew_ms),
+            known: Known::default(),
         }
     }
 
@@ -61,17 +90,7 @@ impl Outputs {
     /// # Errors
     /// `output-not-allowed`, `output-too-far`: it is a dead letter.
     pub fn check(&self, record: &Scheduled, now_ms: EpochMs) -> Result<(), Refusal> {
-        let output = record.output_topic.as_ref();
-        if !self.leads_to(output, record.priority.as_str()) {
-            return Err(Refusal::new(
-                "output-not-allowed",
-                format!(
-                    "no allowed target leads to topic {output:?} (topics.allow: {}): the message was forged, or topics.allow, topics.output or \
-                     a route's output changed while it was under way; to let such records through, allow {output:?} itself",
-                    self.allowed_patterns
-                ),
-            ));
-        }
+        self.check_topic(&record.output_topic, record.priority)?;
         let ahead_ms = record.due_ms.saturating_sub(now_ms);
         if ahead_ms > self.due_max_ms {
             return Err(Refusal::new(
@@ -83,6 +102,24 @@ impl Outputs {
                 ),
             ));
         }
+        Ok(())
+    }
+
+    fn check_topic(&self, output: &Arc<str>, priority: Priority) -> Result<(), Refusal> {
+        if self.known.has(output, priority) {
+            return Ok(());
+        }
+        if !self.leads_to(output, priority.as_str()) {
+            return Err(Refusal::new(
+                "output-not-allowed",
+                format!(
+                    "no allowed target leads to topic {output:?} (topics.allow: {}): the message was forged, or topics.allow, topics.output or \
+                     a route's output changed while it was under way; to let such records through, allow {output:?} itself",
+                    self.allowed_patterns
+                ),
+            ));
+        }
+        self.known.add(output, priority);
         Ok(())
     }
 
@@ -242,6 +279,28 @@ mod tests {
         let mut record = scheduled(i64::MAX);
         record.output_topic = "orders".into();
         assert!(outputs.check(&record, i64::MIN).is_err());
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_topic_is_of_its_priority() {
+        let outputs = Outputs::of(&policy("late.{target}.{priority}", None));
+        for _ in 0..2 {
+            assert_eq!(code(&outputs, "late.orders.low", Priority::Low, NOW), None);
+            let as_high = code(&outputs, "late.orders.low", Priority::High, NOW);
+            assert_eq!(as_high, Some("output-not-allowed"));
+        }
+        assert!(outputs.known.has("late.orders.low", Priority::Low));
+        assert!(!outputs.known.has("late.orders.low", Priority::High));
+    }
+
+    #[test]
+    fn remembered_topics_are_bounded() {
+        let known = Known::default();
+        for n in 0..=KNOWN_TOPICS {
+            known.add(&format!("t{n}").into(), Priority::Standard);
+        }
+        assert!(!known.has("t0", Priority::Standard));
+        assert!(known.has(&format!("t{KNOWN_TOPICS}"), Priority::Standard));
     }
 
     #[test]

@@ -267,27 +267,29 @@ impl Scheduled {
     pub fn to_output(&self) -> Outgoing {
         let mut headers = Vec::with_capacity(self.record.headers.len() + 5);
         headers.extend(self.record.headers.iter().cloned());
-        // All numbers share one allocation.
+        // All texts share one allocation.
         let mut text = BytesMut::with_capacity(ADDED_TEXT_BYTES + self.source.at.topic.len());
-        let mut added = |name: &'static str, value: fmt::Arguments<'_>| {
-            // Writing to a buffer that grows cannot fail.
-            let written = fmt::Write::write_fmt(&mut text, value);
-            debug_assert!(written.is_ok());
+        let (mut number, mut offset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let mut added = |name: &'static str, parts: &[&str]| {
+            parts
+                .iter()
+                .for_each(|part| text.extend_from_slice(part.as_bytes()));
             headers.push(Header {
                 name: ByteString::from_static(name),
                 value: Some(text.split().freeze()),
             });
         };
-        added(crate::headers::OUT_DUE_MS, format_args!("{}", self.due_ms));
-        added(crate::headers::OUT_PATH, format_args!("{}", self.path));
-        added(crate::headers::OUT_SOURCE, format_args!("{}", self.source));
+        let Source { at, offset: place } = &self.source;
+        added(crate::headers::OUT_DUE_MS, &[number.format(self.due_ms)]);
+        added(crate::headers::OUT_PATH, &[self.path.as_str()]);
+        let (partition, place) = (number.format(at.partition), offset.format(*place));
+        let source = [&at.topic, "/", partition, "/", place];
+        added(crate::headers::OUT_SOURCE, &source);
         if let Some(id) = &self.id {
-            added(crate::headers::OUT_ID, format_args!("{id}"));
+            added(crate::headers::OUT_ID, &[id]);
         }
-        added(
-            crate::headers::OUT_TIMESTAMP_MS,
-            format_args!("{}", self.timestamp_ms),
-        );
+        let timestamp_ms = number.format(self.timestamp_ms);
+        added(crate::headers::OUT_TIMESTAMP_MS, &[timestamp_ms]);
         Outgoing {
             topic: self.output_topic.clone(),
             priority: self.priority,

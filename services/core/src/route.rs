@@ -1,5 +1,6 @@
 //! Where a record goes: a pure function of the record, the time and the policy.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -187,8 +188,8 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
         ));
     }
     let delay_topic = incoming.source.at.topic.as_ref();
-    let message_type = incoming.record.header_text(&policy.message_type_header);
-    let asked = controls.target.as_deref();
+    let message_type = LazyCell::new(|| incoming.record.header_text(&policy.message_type_header));
+    let asked = controls.target;
     let canary = policy
         .canary_topic
         .as_ref()
@@ -199,7 +200,7 @@ fn judge(incoming: &Incoming, now_ms: EpochMs, policy: &Policy) -> Result<Verdic
         let target = asked
             .or(route.target.as_deref())
             .or(policy.default_target.as_deref());
-        route.is_for(delay_topic, target, message_type)
+        route.is_for(delay_topic, target, *message_type)
     });
     let priority = controls
         .priority
