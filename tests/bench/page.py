@@ -58,13 +58,23 @@ def lateness(figures, of="lateness_ms"):
     return MISSING if MISSING in quantiles else " / ".join(quantiles)
 
 
+def between(ends):
+    return f"{ends[0]} to {ends[1]}" if ends else MISSING
+
+
 def sustained(results):
     lines = []
-    for tiers, name in (("embedded", "sustained-embedded"), ("ElasticMQ", "sustained-stack")):
-        one = results.get(name, {})
+    measured = [
+        (tiers, one)
+        for tiers, name in (("embedded", "sustained-embedded"), ("ElasticMQ", "sustained-stack"))
+        for one in both_forms(results, name)
+    ]
+    for tiers, one in measured:
         lines.append(
             [
                 tiers,
+                at(one, "records"),
+                between(one.get("delay_s")),
                 at(one, "records_per_s"),
                 at(one, "ratio_to_copy"),
                 at(one, "copy_records_per_s"),
@@ -75,7 +85,7 @@ def sustained(results):
                 at(one, "early"),
             ]
         )
-    head = ["tiers", "records/s", "of the copy", "copy, records/s", "all roles, µs", "each process, µs", "short path", "lost", "early"]
+    head = ["tiers", "records", "delays, s", "records/s", "of the copy", "copy, records/s", "all roles, µs", "each process, µs", "short path", "lost", "early"]
     return rows(head, lines)
 
 

@@ -90,7 +90,11 @@ impl StackOptions {
     /// For loads that fill the machine: the optimising compiler, and room for millions of messages in ElasticMQ's heap.
     #[must_use]
     pub fn for_throughput() -> Self {
-        Self::for_benchmarks(&["-XX:TieredStopAtLevel=4"])
+        let mut options = Self::for_benchmarks(&["-XX:TieredStopAtLevel=4"]);
+        // What a run leaves is gone before the next one fills the disk.
+        let at_once = ("log.segment.delete.delay.ms".to_owned(), "0".to_owned());
+        options.kafka_properties.push(at_once);
+        options
     }
 
     /// For loads that leave room: collector and heap are those of Kafka's own start script, whose pauses are short. The optimising

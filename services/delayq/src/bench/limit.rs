@@ -18,7 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::load::{Preload, preload};
 use super::reader::{self, Fetch};
 use super::report::{median, rounded};
-use super::stage::{Stage, Tiers, create_outputs, stack_usage};
+use super::stage::{Stage, Tiers, create_outputs, delete_topics, stack_usage};
 use crate::settings;
 
 /// Records of a copy, at most, and what they make together.
@@ -106,16 +106,18 @@ impl Limit {
             self.records,
         )
         .await?;
+        let now = stack_usage(stack).await?;
+        let own = Usage::of(std::process::id())?;
+        delete_topics(&self.stage.config, &[&to]).await?;
         let each_us = |now: &Usage, before: &Usage| {
             let took = now.cpu.saturating_sub(before.cpu);
             rounded(took.as_secs_f64() * 1e6 / f64::from(self.records))
         };
-        let now = stack_usage(stack).await?;
         let kafka = now.get("kafka").zip(before.get("kafka"));
         self.copies.push(Copied {
             records_per_s,
             kafka_us: kafka.map_or(f64::NAN, |(now, before)| each_us(now, before)),
-            client_us: each_us(&Usage::of(std::process::id())?, &own_before),
+            client_us: each_us(&own, &own_before),
         });
         Ok(())
     }

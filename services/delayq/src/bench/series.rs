@@ -109,6 +109,7 @@ fn short(runs: u32, settings: &[String]) -> SustainedArgs {
         tiers: Tiers::Stack,
         records: SIZE_RECORDS_MAX,
         runs,
+        warm_up: 0,
         record_bytes: 1024,
         delay_min: 3,
         delay_max: 5,

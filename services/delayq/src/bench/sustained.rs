@@ -25,6 +25,8 @@ use super::timeline::Timeline;
 const ROLES_START: Duration = Duration::from_millis(1_500);
 /// Filling may take so much longer than it did for the copy.
 const FILL_MARGIN: f64 = 1.3;
+/// Delays, in seconds, where a run is to be short.
+const SOON_S: (u32, u32) = (3, 5);
 /// How long nothing may be published before the rest counts as lost.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Later than the last due time by this: delayq, not the due times, was the limit.
@@ -37,8 +39,11 @@ pub struct SustainedArgs {
     #[arg(long, value_enum, default_value = "stack")]
     pub tiers: Tiers,
     /// Records of a run.
-    #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub records: u32,
+    /// Records of a run before the first that counts, with delays of 3 to 5 s: the broker's compiler is at work then. 0: none.
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+    pub warm_up: u32,
     /// Runs; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
@@ -57,7 +62,7 @@ pub struct SustainedArgs {
     /// Partitions of the delay topic and of each output topic.
     #[arg(long, default_value_t = PARTITIONS, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub partitions: u32,
-    /// Under a minute: one run of fewer records with delays of 3 to 5 s.
+    /// Under a minute: one run of fewer records with delays of 3 to 5 s, and no other before it.
     #[arg(long)]
     pub quick: bool,
     /// Another setting of the roles, such as `--set packing.zstd_level=3`. May be repeated.
@@ -72,13 +77,25 @@ impl SustainedArgs {
     fn effective(&self) -> Self {
         let mut args = self.clone();
         if args.quick {
-            (args.runs, args.delay_min, args.delay_max) = (1, 3, 5);
+            (args.runs, args.warm_up) = (1, 0);
+            (args.delay_min, args.delay_max) = SOON_S;
             args.records = match args.tiers {
                 Tiers::Stack => 1_000_000,
                 Tiers::Embedded => 2_000_000,
             };
         }
         args
+    }
+
+    /// The run before those that count.
+    fn warming(&self) -> Option<Self> {
+        let (delay_min, delay_max) = SOON_S;
+        (self.warm_up > 0).then(|| Self {
+            records: self.warm_up,
+            delay_min,
+            delay_max,
+            ..self.clone()
+        })
     }
 }
 
@@ -107,6 +124,9 @@ pub(super) async fn measure(stack: &Stack, args: &SustainedArgs) -> anyhow::Resu
         args.partitions,
     )
     .await?;
+    if let Some(warming) = args.warming() {
+        one_run(stack, &warming, &limit).await?;
+    }
     let mut runs = Vec::new();
     for _ in 0..args.runs {
         runs.push(one_run(stack, args, &limit).await?);
@@ -173,6 +193,7 @@ async fn one_run(stack: &Stack, args: &SustainedArgs, limit: &Limit) -> anyhow::
     drop(roles);
     let again = Duration::from_secs(5);
     let seen = reader::read(servers, &stage.outputs, args.records, again).await?;
+    stage.delete_topics().await?;
     let took_s = (seen.last_ms - started_ms) as f64 / 1000.0;
     let due_for_s = f64::from(args.records) / copy_per_s + f64::from(args.delay_max);
     let last_due_ms = first_ms + (due_for_s * 1000.0) as i64;
@@ -210,7 +231,7 @@ fn result(args: &SustainedArgs, limit: &Limit, runs: &[Run]) -> Value {
     };
     let summary = json!({
         "scenario": "sustained", "tiers": args.tiers.name(), "records": args.records, "runs": args.runs,
-        "replicas": args.replicas, "partitions": args.partitions, "record_bytes": args.record_bytes, "delay_s": [args.delay_min, args.delay_max],
+        "warm_up": args.warm_up, "replicas": args.replicas, "partitions": args.partitions, "record_bytes": args.record_bytes, "delay_s": [args.delay_min, args.delay_max],
         "records_per_s": rate, "records_per_s_runs": rates,
         "ratio_to_copy": rounded(rate / limit.records_per_s()),
         "lost": sum("lost"), "early": sum("early"), "duplicates": sum("duplicates"),

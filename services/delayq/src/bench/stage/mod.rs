@@ -12,6 +12,9 @@ use delayq_core::priority::Priority;
 use delayq_kafka::{KafkaAdmin, TopicSpec};
 use delayq_runtime::config::{Config, Sources, load};
 use delayq_stack::{Component, Endpoints, Stack, StackOptions, Usage};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 
 use crate::init::{InitArgs, init_with};
 use crate::{cluster, topology};
@@ -149,6 +152,13 @@ impl Stage {
         })
     }
 
+    /// Deletes what it holds: several runs may not fit on the disk at once.
+    pub(super) async fn delete_topics(&self) -> anyhow::Result<()> {
+        let outputs = self.outputs.iter().map(String::as_str);
+        let topics: Vec<&str> = outputs.chain([self.delay_topic.as_str()]).collect();
+        delete_topics(&self.config, &topics).await
+    }
+
     /// Starts so many processes of each role; returns when all are ready.
     pub(super) async fn start_roles(&self, replicas: u32) -> anyhow::Result<Roles> {
         Roles::start(self.tiers, &ROLES, &self.set, replicas).await
@@ -197,6 +207,17 @@ pub(super) async fn create_outputs(
         })
         .collect();
     create_topics(config, &specs).await
+}
+
+pub(super) async fn delete_topics(config: &Config, topics: &[&str]) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &config.kafka.bootstrap_servers)
+        .create()
+        .context("a client to delete topics of the bench")?;
+    for deleted in admin.delete_topics(topics, &AdminOptions::new()).await? {
+        deleted.map_err(|(topic, code)| anyhow::anyhow!("topic {topic} is not deleted: {code}"))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn create_topics(config: &Config, topics: &[TopicSpec]) -> anyhow::Result<()> {
