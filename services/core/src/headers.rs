@@ -119,39 +119,34 @@ fn is_added(name: &str) -> bool {
 }
 
 impl HeaderNames {
-    fn all(&self) -> impl Iterator<Item = &str> {
-        let always = [
-            &self.delay_ms,
-            &self.deliver_at,
-            &self.deliver_at_ms,
-            &self.target,
-            &self.priority,
-            &self.id,
-            &self.action,
-            &self.replaces,
+    /// The name of each that there is.
+    fn controls(&self) -> impl Iterator<Item = (&str, Control)> {
+        let known = [
+            (Some(&self.delay_ms), Control::DelayMs),
+            (Some(&self.deliver_at), Control::DeliverAt),
+            (Some(&self.deliver_at_ms), Control::DeliverAtMs),
+            (Some(&self.target), Control::Target),
+            (Some(&self.priority), Control::Priority),
+            (Some(&self.id), Control::Id),
+            (Some(&self.action), Control::Action),
+            (Some(&self.replaces), Control::Replaces),
+            (self.deliver_at_s.as_ref(), Control::DeliverAtS),
+            (self.target_key.as_ref(), Control::TargetKey),
         ];
-        let optional = [&self.deliver_at_s, &self.target_key];
-        let names = always.into_iter().chain(optional.into_iter().flatten());
-        names.map(String::as_str)
+        known
+            .into_iter()
+            .filter_map(|(name, control)| Some((name?.as_str(), control)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &str> {
+        self.controls().map(|(name, _)| name)
     }
 
     /// What a header of that name controls.
     fn control(&self, name: &str) -> Option<Control> {
-        let is = |known: &String| known == name;
-        let may_be = |known: &Option<String>| known.as_ref().is_some_and(is);
-        match () {
-            () if is(&self.delay_ms) => Some(Control::DelayMs),
-            () if is(&self.deliver_at) => Some(Control::DeliverAt),
-            () if is(&self.deliver_at_ms) => Some(Control::DeliverAtMs),
-            () if is(&self.target) => Some(Control::Target),
-            () if is(&self.priority) => Some(Control::Priority),
-            () if is(&self.id) => Some(Control::Id),
-            () if is(&self.action) => Some(Control::Action),
-            () if is(&self.replaces) => Some(Control::Replaces),
-            () if may_be(&self.deliver_at_s) => Some(Control::DeliverAtS),
-            () if may_be(&self.target_key) => Some(Control::TargetKey),
-            () => None,
-        }
+        self.controls()
+            .find(|(known, _)| *known == name)
+            .map(|(_, control)| control)
     }
 
     /// Whether a header goes no further: a control, or what an earlier pass through delayq added.

@@ -347,6 +347,14 @@ mod tests {
     }
 
     #[test]
+    fn a_published_source_reads_as_any_other() {
+        let one = crate::testing::scheduled(1);
+        let published = one.to_output().record;
+        let told = published.header_text(crate::headers::OUT_SOURCE);
+        assert_eq!(told, Some(one.source.to_string().as_str()));
+    }
+
+    #[test]
     fn paths_are_written_as_they_are_named() {
         let paths = [Path::Direct, Path::Short, Path::Long];
         assert_eq!(paths.map(|p| p.to_string()), ["direct", "short", "long"]);
